@@ -1,0 +1,107 @@
+"""What arrays may come in, and which dtype goes out."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tlinear.errors import DTypeError, NonFiniteError
+
+__all__ = [
+    "Array",
+    "DType",
+    "check_finite",
+    "compute_dtype",
+    "inexact_dtype",
+    "match_dtype",
+    "to_inexact",
+    "to_numpy",
+]
+
+Array: TypeAlias = NDArray[Any]
+DType: TypeAlias = np.dtype[Any]
+
+
+def to_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
+    """The same numbers as a NumPy array, without a copy where none is needed.
+
+    Takes whatever NumPy takes, and a torch tensor or parameter that lives on the
+    CPU (its ``detach`` is called; torch itself is never imported).
+
+    Raises
+    ------
+    DTypeError
+        When `array` is not numeric, or cannot be read on this host.
+
+    Examples
+    --------
+    >>> to_numpy([1.0, 2.0]).dtype
+    dtype('float64')
+    """
+    detach = getattr(array, "detach", None)
+    source = detach() if callable(detach) else array
+    try:
+        result = np.asarray(source)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DTypeError(
+            f"{name} of type {type(array).__name__} (dtype {getattr(array, 'dtype', 'unknown')}, device "
+            f"{getattr(array, 'device', 'unknown')}) cannot be read as a NumPy array: {error}. "
+            "Move it to the CPU and to a dtype NumPy has, such as float32, first."
+        ) from error
+    if result.dtype.kind not in "biufc":
+        raise DTypeError(f"{name} has dtype {result.dtype}, which is not numeric. Pass real or complex numbers.")
+    return result
+
+
+def to_inexact(array: ArrayLike | Any, name: str = "array") -> Array:
+    """Like :func:`to_numpy`, with integers and booleans promoted to float64: what a parameter may be.
+
+    Examples
+    --------
+    >>> to_inexact([1, 2]).dtype
+    dtype('float64')
+    """
+    result = to_numpy(array, name)
+    return result.astype(inexact_dtype(result.dtype), copy=False)
+
+
+def inexact_dtype(*dtypes: DType) -> DType:
+    """The dtype that products of these have; of integers and booleans alone, float64.
+
+    Examples
+    --------
+    >>> inexact_dtype(np.dtype("int8"), np.dtype("float32"))
+    dtype('float32')
+    >>> inexact_dtype(np.dtype("bool"))
+    dtype('float64')
+    """
+    result = np.result_type(*dtypes)
+    return result if result.kind in "fc" else np.dtype(np.float64)
+
+
+def compute_dtype(dtype: DType) -> DType:
+    """The dtype to accumulate in: float32 for float16, otherwise `dtype` itself."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def match_dtype(array: Array, dtype: DType) -> Array:
+    """`array` in `dtype`; a complex array meeting a real `dtype` gives its real part.
+
+    The gradient of a real operand of a complex product is the real part, because the
+    real operand can move along the real axis only.
+    """
+    if array.dtype.kind == "c" and dtype.kind != "c":
+        array = array.real
+    return array.astype(dtype, copy=False)
+
+
+def check_finite(array: Array, name: str) -> None:
+    """Raise :class:`NonFiniteError`, saying how many entries are not finite."""
+    n_bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+    if n_bad:
+        raise NonFiniteError(
+            f"{name} of shape {array.shape} holds {n_bad} entries that are NaN or infinite, of {array.size}. "
+            "Repair or replace them first: no factorization of them has a meaning."
+        )

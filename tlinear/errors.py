@@ -1,0 +1,79 @@
+"""Every error that tlinear raises on purpose.
+
+All derive from :class:`TLinearError`, and also from the built-in that a caller
+would catch by habit (``ValueError``, ``TypeError``, ``RuntimeError``).  A message
+quotes both sides of the disagreement and ends with the remedy.
+"""
+
+__all__ = [
+    "DTypeError",
+    "DecompositionError",
+    "FactorizationError",
+    "ImplementationError",
+    "InfeasibleRankError",
+    "MissingDependencyError",
+    "NetworkError",
+    "NonFiniteError",
+    "OptionError",
+    "ParameterError",
+    "RankError",
+    "ShapeError",
+    "StateError",
+    "TLinearError",
+]
+
+
+class TLinearError(Exception):
+    """The base of every error raised on purpose."""
+
+
+class ShapeError(TLinearError, ValueError):
+    """Two shapes, or a shape and a number of features, do not fit together."""
+
+
+class RankError(TLinearError, ValueError):
+    """A rank has the wrong form, or is larger than the largest useful one."""
+
+
+class InfeasibleRankError(RankError):
+    """Even rank 1 costs more parameters than the budget allows."""
+
+
+class FactorizationError(TLinearError, ValueError):
+    """The name or class of a factorization is not known."""
+
+
+class ImplementationError(TLinearError, ValueError):
+    """`implementation`, or the `mode` of a plan, is not one of the known ones."""
+
+
+class NetworkError(TLinearError, ValueError):
+    """The labels that a format states do not form a network."""
+
+
+class DTypeError(TLinearError, TypeError):
+    """An array is not numeric, or its dtype does not fit its partner's."""
+
+
+class NonFiniteError(TLinearError, ValueError):
+    """An array to be decomposed holds NaN or infinity."""
+
+
+class OptionError(TLinearError, TypeError):
+    """An option is unknown to the algorithm it was given to, or out of range."""
+
+
+class ParameterError(TLinearError, ValueError):
+    """The names in a dict of parameters or gradients are not the layer's."""
+
+
+class StateError(TLinearError, RuntimeError):
+    """A call came out of order, such as ``backward`` before ``forward``."""
+
+
+class DecompositionError(TLinearError, RuntimeError):
+    """LAPACK gave up on a matrix that holds only finite numbers."""
+
+
+class MissingDependencyError(TLinearError, ImportError):
+    """An optional package is needed for what was asked, and is not installed."""

@@ -1,0 +1,414 @@
+"""What every factorized tensor can do, derived once from the network that its format states.
+
+A format is a frozen dataclass whose positional fields are its operands: an array, or a
+tuple of arrays.  It states which labels each operand carries and which ranks are
+realizable; shapes, counts, reconstruction, initialisation and the layer follow from that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tlinear.algorithms.report import Report
+from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, to_inexact
+from tlinear.contraction.execute import contract
+from tlinear.contraction.network import Label, Labels, Network
+from tlinear.contraction.plan import cached_plan
+from tlinear.errors import DTypeError, FactorizationError, ParameterError, ShapeError
+from tlinear import ranks
+from tlinear.ranks import Bonds, Rank, RankRules
+from tlinear.shapes import as_shape
+
+__all__ = ["FactorizedTensor", "check_known_names", "check_same_names", "random_normal"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FactorizedTensor(ABC):
+    """A tensor of shape ``(*in_shape, *out_shape)`` kept as the operands of an einsum network.
+
+    The arrays are held, not copied.  A subclass states the class methods of the first
+    block below; everything else is derived.
+    """
+
+    n_in: int | None = dataclasses.field(default=None, kw_only=True)
+
+    factorization: ClassVar[str]
+    constant_operands: ClassVar[tuple[str, ...]] = ()
+    """Operands that :meth:`random` fills with ones instead of random numbers."""
+
+    needs_split: ClassVar[bool] = False
+    """Whether the operands depend on which modes are the input's, so that `n_in` must be given."""
+
+    # ------------------------------------------------------------ what a format states
+
+    @classmethod
+    @abstractmethod
+    def labels(cls, n_in: int, n_out: int) -> dict[str, Labels]:
+        """The labels of every operand by name: modes are 0 .. n_in + n_out - 1, ranks follow."""
+
+    @classmethod
+    @abstractmethod
+    def bond_labels(cls, n_in: int, n_out: int) -> Labels:
+        """The labels of the ranks that are free to choose, in the order of the rank's entries."""
+
+    @classmethod
+    def unit_labels(cls, n_in: int, n_out: int) -> Labels:
+        """The labels whose size is always 1."""
+        return ()
+
+    @classmethod
+    @abstractmethod
+    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
+        """The largest bonds, none above `bonds`, that some tensor of this shape needs."""
+
+    @classmethod
+    def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
+        """What the bonds are kept proportional to while a budget is filled."""
+        return (1.0,) * len(cls.bond_labels(len(in_shape), len(out_shape)))
+
+    @classmethod
+    def rank_of_bonds(cls, bonds: Bonds) -> Rank:
+        """The form that :attr:`rank` has."""
+        return bonds
+
+    @classmethod
+    def fit(
+        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator, **options: Any
+    ) -> tuple[dict[str, Array], Report]:
+        """Operands of these bonds whose reconstruction is close to `tensor`, by name, and how they were found."""
+        raise FactorizationError(f"{cls.__name__} states no algorithm: give it a `fit` class method.")
+
+    # ------------------------------------------------------------ construction
+
+    def __post_init__(self) -> None:
+        for field in self._operand_fields():
+            value = getattr(self, field.name)
+            if _is_tuple(field):
+                arrays = tuple(to_inexact(array, f"{field.name}.{k}") for k, array in enumerate(value))
+                if not arrays:
+                    raise ShapeError(f"{type(self).__name__}: {field.name} is empty. Pass one array for each mode.")
+                object.__setattr__(self, field.name, arrays)
+            else:
+                object.__setattr__(self, field.name, to_inexact(value, field.name))
+        _ = self.network
+
+    @classmethod
+    def _operand_fields(cls) -> list[dataclasses.Field[Any]]:
+        return [field for field in dataclasses.fields(cls) if not field.kw_only]
+
+    @classmethod
+    def from_operands(cls, operands: Mapping[str, Array], n_in: int | None, n_out: int | None = None) -> Self:
+        """The tensor with these operands by name, as :attr:`operands` gives them."""
+        values = [
+            tuple(operands[name] for name in _numbered(field.name, operands)) if _is_tuple(field) else operands[field.name]
+            for field in cls._operand_fields()
+        ]
+        split = {field.name: n for field, n in zip(_split_fields(cls), (n_in, n_out), strict=False)}
+        return cls(*values, **split)  # type: ignore[arg-type]
+
+    def with_operands(self, operands: Mapping[str, Array]) -> Self:
+        """The same format and shape with other numbers; every operand must be there, in its shape."""
+        check_same_names(operands, self.operands)
+        for name, array in self.operands.items():
+            if np.shape(operands[name]) != array.shape:
+                raise ShapeError(
+                    f"{name} has shape {np.shape(operands[name])}, but this tensor's has {array.shape}. "
+                    f"Build a new {type(self).__name__} for another shape or rank."
+                )
+        fields = {field.name: getattr(self, field.name) for field in _split_fields(type(self))}
+        return self.from_operands(operands, **fields)
+
+    @classmethod
+    def random(
+        cls,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        rank: Any = "same",
+        *,
+        std: float | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: np.random.Generator | int | None = None,
+    ) -> Self:
+        r"""Independent Gaussian operands, such that every entry of the reconstruction has exactly this `std`.
+
+        Each entry is a sum over all rank assignments ``r = (r_1, .., r_q)`` of products of one
+        entry of each of the n random operands (constant operands are ones):
+
+        .. math:: W_e = \sum_r \prod_{k=1}^n g^{(k)}_{e, r}
+
+        The entries have mean zero and are independent, and two different assignments differ in
+        an entry of at least one operand.  So :math:`E[W_e] = 0`, the mixed terms of
+        :math:`E[W_e^2]` vanish, and with equal variances :math:`s^2` in every operand
+
+        .. math:: E[W_e^2] = \sum_r \prod_{k=1}^n s^2 = R \, s^{2n}, \qquad R = \prod_{l=1}^q R_l .
+
+        Hence :math:`s = (\mathrm{std}^2 / R)^{1/(2n)}`.  It is the second moment that is exact: the
+        distribution itself has heavier tails than a Gaussian, the more so the lower the rank.
+
+        Parameters
+        ----------
+        in_shape, out_shape : sequence of int
+            The sizes of the input and output modes.
+        rank : int, tuple of int, float in (0, 1], or 'same'
+            See :func:`tlinear.resolve_rank`.
+        std : float, optional
+            Of every entry; by default that of ``torch.nn.Linear``, ``1 / sqrt(3 * in_features)``.
+        dtype : dtype
+            A complex number has half of its variance in each part.
+        rng : None, int or numpy.random.Generator
+            Passed to :func:`numpy.random.default_rng`.
+
+        Examples
+        --------
+        >>> import tlinear
+        >>> tlinear.CPTensor.random((4, 4), (2, 5), rank=3, rng=0)
+        CPTensor(in=(4, 4), out=(2, 5), rank=3, parameters=48 of 160, float64)
+        """
+        in_shape, out_shape = as_shape(in_shape, "in_shape"), as_shape(out_shape, "out_shape")
+        bonds = cls.resolve_bonds(in_shape, out_shape, rank)
+        network = cls._network_for(in_shape, out_shape, bonds)
+        target = 1.0 / math.sqrt(3 * math.prod(in_shape)) if std is None else float(std)
+        n_random = len(network.names) - len(cls.constant_operands)
+        n_assignments = math.prod(size for label, size in network.label_sizes if label >= network.n_modes)
+        scale = (target / math.sqrt(n_assignments)) ** (1.0 / n_random)
+        generator = np.random.default_rng(rng)
+        operands = {
+            name: np.ones(network.shape(labels), dtype)
+            if name in cls.constant_operands
+            else random_normal(network.shape(labels), scale, np.dtype(dtype), generator)
+            for name, labels in zip(network.names, network.inputs, strict=True)
+        }
+        return cls.from_operands(operands, len(in_shape), len(out_shape))
+
+    @classmethod
+    def resolve_rank(cls, in_shape: Sequence[int], out_shape: Sequence[int], rank: Any) -> Rank:
+        """The rank that `rank` stands for, in the form of :attr:`rank`; see :func:`tlinear.resolve_rank`."""
+        return cls.rank_of_bonds(cls.resolve_bonds(tuple(in_shape), tuple(out_shape), rank))
+
+    @classmethod
+    def resolve_bonds(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], rank: Any) -> Bonds:
+        """The ranks that are free to choose, resolved as :meth:`resolve_rank` does."""
+        rules = RankRules(
+            factorization=cls.factorization,
+            shape=(*in_shape, *out_shape),
+            n_bonds=len(cls.bond_labels(len(in_shape), len(out_shape))),
+            realizable=lambda bonds: cls.realizable(in_shape, out_shape, bonds),
+            n_parameters=lambda bonds: cls._network_for(in_shape, out_shape, bonds).n_parameters,
+            scale=cls.bond_scale(in_shape, out_shape),
+            form=cls.rank_of_bonds,
+        )
+        return ranks.resolve_bonds(rules, rank)
+
+    @classmethod
+    def _network_for(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Network:
+        n_in, n_out = len(in_shape), len(out_shape)
+        sizes = dict(enumerate((*in_shape, *out_shape)))
+        sizes |= dict(zip(cls.bond_labels(n_in, n_out), bonds, strict=True))
+        sizes |= dict.fromkeys(cls.unit_labels(n_in, n_out), 1)
+        return cls._network_of_sizes(n_in, n_out, sizes)
+
+    @classmethod
+    def _network_of_sizes(cls, n_in: int, n_out: int, sizes: Mapping[Label, int]) -> Network:
+        labels = cls.labels(n_in, n_out)
+        n_modes = n_in + n_out
+        return Network(
+            names=tuple(labels),
+            inputs=tuple(labels.values()),
+            output=tuple(range(n_modes)),
+            label_sizes=tuple(sorted(sizes.items())),
+            n_in=n_in,
+            n_modes=n_modes,
+        )
+
+    # ------------------------------------------------------------ what follows from the arrays
+
+    @cached_property
+    def operands(self) -> Mapping[str, Array]:
+        """Every array by its name: ``weights``, ``factors.0``, ``core``, ``cores.0``, ``tensor``."""
+        operands: dict[str, Array] = {}
+        for field in self._operand_fields():
+            value = getattr(self, field.name)
+            if _is_tuple(field):
+                operands |= {f"{field.name}.{k}": array for k, array in enumerate(value)}
+            else:
+                operands[field.name] = value
+        return operands
+
+    @property
+    @abstractmethod
+    def n_modes(self) -> int:
+        """The number of input and output modes together."""
+
+    @cached_property
+    def network(self) -> Network:
+        """The operands' labels and sizes, read off the arrays."""
+        n_in = self.n_modes if self.n_in is None else self.n_in
+        if not 0 < n_in <= self.n_modes:
+            raise ShapeError(
+                f"{type(self).__name__}: n_in={self.n_in} does not split {self.n_modes} modes. "
+                f"Pass 1 <= n_in <= {self.n_modes}: the first n_in modes are the input's."
+            )
+        n_out = self.n_modes - n_in
+        labels = self.labels(n_in, n_out)
+        check_same_names(self.operands, labels)
+        sizes: dict[Label, int] = dict.fromkeys(self.unit_labels(n_in, n_out), 1)
+        owner = dict.fromkeys(sizes, "the format, which fixes it at 1")
+        for name, axes in labels.items():
+            array = self.operands[name]
+            if array.ndim != len(axes):
+                raise ShapeError(
+                    f"{type(self).__name__}: {name} has shape {array.shape}, but must have {len(axes)} axes. "
+                    f"{self._expected(labels, n_in, n_out)}"
+                )
+            for axis, (label, size) in enumerate(zip(axes, array.shape, strict=True)):
+                if sizes.setdefault(label, size) != size:
+                    raise ShapeError(
+                        f"{type(self).__name__}: axis {axis} of {name} has size {size}, but must equal {sizes[label]}, "
+                        f"set by {owner[label]}. {self._expected(labels, n_in, n_out)}"
+                    )
+                if size < 1:
+                    raise ShapeError(f"{type(self).__name__}: {name} of shape {array.shape} has an axis of size 0.")
+                owner.setdefault(label, f"axis {axis} of {name}")
+        return self._network_of_sizes(n_in, n_out, sizes)
+
+    def _expected(self, labels: Mapping[str, Labels], n_in: int, n_out: int) -> str:
+        shapes = {name: np.shape(array) for name, array in self.operands.items()}
+        n_modes = n_in + n_out
+        sizes = dict.fromkeys((label for axes in labels.values() for label in axes), 1)
+        return f"The operands are {self._network_of_sizes(n_in, n_modes - n_in, sizes)}; given: {shapes}."
+
+    @cached_property
+    def layer_network(self) -> Network:
+        """The network of ``y[b, o1..om] = sum x[b, i1..in] W[i1..in, o1..om]``, this tensor being W."""
+        self._require_split("a layer")
+        return self.network.with_input()
+
+    def _require_split(self, purpose: str) -> int:
+        if self.n_in is None or self.n_in == self.n_modes:
+            raise ShapeError(
+                f"{purpose} needs input and output modes, but this {type(self).__name__} of shape {self.shape} has "
+                f"n_in={self.n_in}. Build it with 1 <= n_in < {self.n_modes}."
+            )
+        return self.n_in
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(*in_shape, *out_shape)``."""
+        return self.network.shape(self.network.output)
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """The sizes of the input modes; all modes when `n_in` is None."""
+        return self.shape[: self.n_in]
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """The sizes of the output modes; none when `n_in` is None."""
+        return () if self.n_in is None else self.shape[self.n_in :]
+
+    @property
+    def in_features(self) -> int:
+        """The product of the input modes."""
+        return math.prod(self.in_shape)
+
+    @property
+    def out_features(self) -> int:
+        """The product of the output modes."""
+        return math.prod(self.out_shape)
+
+    @property
+    def rank(self) -> Rank:
+        """The rank in the format's own form, read off the arrays."""
+        network = self.network
+        bonds = self.bond_labels(network.n_in, network.n_modes - network.n_in)
+        return self.rank_of_bonds(tuple(network.sizes[label] for label in bonds))
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of entries of all operands together."""
+        return self.network.n_parameters
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the reconstruction."""
+        return inexact_dtype(*(array.dtype for array in self.operands.values()))
+
+    def to_tensor(self) -> Array:
+        """The dense tensor of shape ``(*in_shape, *out_shape)``, in an array of its own."""
+        dtype = compute_dtype(self.dtype)
+        plan = cached_plan(self.network, "factorized", "forward", 1, dtype)
+        result = contract(plan, [array.astype(dtype, copy=False) for array in self.operands.values()])
+        return np.array(result, dtype=self.dtype, order="C")
+
+    def to_matrix(self) -> Array:
+        """The dense weight of shape ``(out_features, in_features)``, as ``nn.Linear.weight`` has it."""
+        self._require_split("a matrix")
+        matrix = self.to_tensor().reshape(self.in_features, self.out_features)
+        return np.ascontiguousarray(matrix.T)
+
+    def astype(self, dtype: DTypeLike) -> Self:
+        """The same tensor with every operand in `dtype`.
+
+        Raises
+        ------
+        DTypeError
+            When `dtype` is not real or complex floating, or would drop imaginary parts.
+        """
+        wanted = np.dtype(dtype)
+        if wanted.kind not in "fc" or (self.dtype.kind == "c" and wanted.kind == "f"):
+            raise DTypeError(f"A tensor of dtype {self.dtype} cannot become {wanted}. Pass a dtype that holds it.")
+        return self.with_operands({name: array.astype(wanted) for name, array in self.operands.items()})
+
+    def __repr__(self) -> str:
+        modes = f"shape={self.shape}" if self.n_in is None else f"in={self.in_shape}, out={self.out_shape}"
+        rank = "" if self.rank is None else f", rank={self.rank}"
+        count = f"parameters={self.n_parameters:,} of {math.prod(self.shape):,}"
+        return f"{type(self).__name__}({modes}{rank}, {count}, {self.dtype})"
+
+
+def _is_tuple(field: dataclasses.Field[Any]) -> bool:
+    return str(field.type).startswith("tuple")
+
+
+def _split_fields(cls: type[FactorizedTensor]) -> list[dataclasses.Field[Any]]:
+    """``n_in``, and ``n_out`` where a format needs it too."""
+    return [field for field in dataclasses.fields(cls) if field.kw_only]
+
+
+def _numbered(prefix: str, operands: Mapping[str, Array]) -> list[str]:
+    return [f"{prefix}.{k}" for k in range(sum(name.startswith(prefix + ".") for name in operands))]
+
+
+def check_same_names(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise :class:`ParameterError` unless both have the same names."""
+    if set(given) != set(expected):
+        missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
+        raise ParameterError(
+            f"Missing: {missing}; unknown: {unknown}. The names are {sorted(expected)}. Pass each of them exactly once."
+        )
+
+
+def check_known_names(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise :class:`ParameterError` when a name is given that is not expected."""
+    unknown = sorted(set(given) - set(expected))
+    if unknown:
+        raise ParameterError(f"Unknown: {unknown}. The names are {sorted(expected)}.")
+
+
+def random_normal(shape: tuple[int, ...], std: float, dtype: DType, rng: np.random.Generator) -> Array:
+    """Independent Gaussians of mean 0 and E|z|^2 = std^2, drawn in float64 so that a seed means the same in every dtype."""
+    if dtype.kind == "c":
+        real, imag = rng.standard_normal((2, *shape))
+        return ((real + 1j * imag) * (std / math.sqrt(2.0))).astype(dtype)
+    if dtype.kind != "f":
+        raise DTypeError(f"dtype={dtype} cannot hold parameters. Pass a real or complex floating dtype.")
+    return (rng.standard_normal(shape) * std).astype(dtype)

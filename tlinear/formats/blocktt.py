@@ -1,0 +1,132 @@
+"""BlockTT, also TT-matrix or MPO: a tensor train whose every core carries one input and one output mode."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import ClassVar
+
+import numpy as np
+
+from tlinear.algorithms.report import Report
+from tlinear.algorithms.tt_svd import tt_svd
+from tlinear.arrays import Array
+from tlinear.contraction.network import Labels
+from tlinear.errors import ShapeError
+from tlinear.formats.base import FactorizedTensor
+from tlinear.formats.tt import realizable_chain
+from tlinear.ranks import Bonds, Rank
+
+__all__ = ["BlockTTTensor"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BlockTTTensor(FactorizedTensor):
+    """``W[i_1..i_n, o_1..o_m] = sum_{r} cores[0][0, i_1, o_1, r_1] cores[1][r_1, i_2, o_2, r_2] ..``.
+
+    =============  ==================================  ==========================
+    operand        shape                               parameters
+    =============  ==================================  ==========================
+    cores[k]       ``(R_k, in_k, out_k, R_{k+1})``     ``R_k in_k out_k R_{k+1}``
+    =============  ==================================  ==========================
+
+    There are d = max(n, m) cores; the side with fewer modes is continued with modes of
+    size 1, so that any numbers of modes go together.  `n_in` and `n_out` tell how many
+    modes are real, and are d unless given.  The rank is the tuple of d + 1 ints R_k with 1
+    at both ends, each at most ``in_k out_k`` times either neighbour.
+
+    References
+    ----------
+    I. V. Oseledets, Approximation of 2^d x 2^d matrices using tensor decomposition, SIAM J.
+    Matrix Anal. Appl. 31 (2010).  A. Novikov et al., Tensorizing Neural Networks, NIPS 2015.
+
+    Examples
+    --------
+    >>> block = BlockTTTensor((np.ones((1, 4, 2, 3)), np.ones((3, 4, 5, 1))))
+    >>> block
+    BlockTTTensor(in=(4, 4), out=(2, 5), rank=(1, 3, 1), parameters=84 of 160, float64)
+    >>> bool(np.all(block.to_tensor() == 3.0))
+    True
+    """
+
+    cores: tuple[Array, ...]
+    n_out: int | None = dataclasses.field(default=None, kw_only=True)
+
+    factorization: ClassVar[str] = "blocktt"
+    needs_split: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("n_in", "n_out"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, len(self.cores))
+        if max(self.n_in or 0, self.n_out or 0) != len(self.cores):
+            raise ShapeError(
+                f"BlockTTTensor: {len(self.cores)} cores, but n_in={self.n_in} and n_out={self.n_out}. "
+                "The larger of the two must be the number of cores."
+            )
+        super().__post_init__()
+
+    @property
+    def n_modes(self) -> int:
+        return (self.n_in or 0) + (self.n_out or 0)
+
+    @classmethod
+    def labels(cls, n_in: int, n_out: int) -> dict[str, Labels]:
+        modes, bonds = n_in + n_out, max(n_in, n_out) + 1
+        absent = modes + bonds - min(n_in, n_out)
+        return {
+            f"cores.{k}": (
+                modes + k,
+                k if k < n_in else absent + k,
+                n_in + k if k < n_out else absent + k,
+                modes + k + 1,
+            )
+            for k in range(max(n_in, n_out))
+        }
+
+    @classmethod
+    def bond_labels(cls, n_in: int, n_out: int) -> Labels:
+        modes = n_in + n_out
+        return tuple(range(modes + 1, modes + max(n_in, n_out)))
+
+    @classmethod
+    def unit_labels(cls, n_in: int, n_out: int) -> Labels:
+        modes, d = n_in + n_out, max(n_in, n_out)
+        return (modes, modes + d, *range(modes + d + 1, modes + d + 1 + abs(n_in - n_out)))
+
+    @classmethod
+    def rank_of_bonds(cls, bonds: Bonds) -> Rank:
+        return (1, *bonds, 1)
+
+    @classmethod
+    def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
+        sizes = _pairs(in_shape, out_shape)
+        return [math.sqrt(s * t) for s, t in zip(sizes, sizes[1:], strict=False)]
+
+    @classmethod
+    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
+        return realizable_chain(_pairs(in_shape, out_shape), bonds)
+
+    @classmethod
+    def fit(
+        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator
+    ) -> tuple[dict[str, Array], Report]:
+        """TT-SVD of the tensor whose modes are the pairs ``(i_k, o_k)``, each core then split into its pair."""
+        in_shape, out_shape = tensor.shape[:n_in], tensor.shape[n_in:]
+        padded = list(zip_longest(in_shape, out_shape, fillvalue=1))
+        d = len(padded)
+        tensor = tensor.reshape([i for i, _ in padded] + [o for _, o in padded])
+        tensor = tensor.transpose([axis for k in range(d) for axis in (k, d + k)]).reshape([i * o for i, o in padded])
+        cores = tt_svd(tensor, bonds)
+        return {
+            f"cores.{k}": core.reshape(core.shape[0], *pair, core.shape[-1])
+            for k, (core, pair) in enumerate(zip(cores, padded, strict=True))
+        }, Report()
+
+
+def _pairs(in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> list[int]:
+    """The size of each pair of modes, the shorter side continued with ones."""
+    return [i * o for i, o in zip_longest(in_shape, out_shape, fillvalue=1)]

@@ -1,0 +1,100 @@
+"""TT, the tensor train: a chain of cores, one a mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tlinear.algorithms.report import Report
+from tlinear.algorithms.tt_svd import tt_svd
+from tlinear.arrays import Array
+from tlinear.contraction.network import Labels
+from tlinear.formats.base import FactorizedTensor
+from tlinear.ranks import Bonds, Rank
+
+__all__ = ["TTTensor", "realizable_chain"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TTTensor(FactorizedTensor):
+    """``W[s_1..s_d] = sum_{r_1..r_d-1} cores[0][0, s_1, r_1] cores[1][r_1, s_2, r_2] .. cores[d-1][r_d-1, s_d, 0]``.
+
+    =============  ==========================  ====================
+    operand        shape                       parameters
+    =============  ==========================  ====================
+    cores[k]       ``(R_k, s_k, R_{k+1})``     ``R_k s_k R_{k+1}``
+    =============  ==========================  ====================
+
+    The modes come in the order of W's axes, the input's first.  The rank is the tuple of
+    d + 1 ints R_k with 1 at both ends, each at most s_k times either neighbour.
+
+    References
+    ----------
+    I. V. Oseledets, Tensor-Train Decomposition, SIAM J. Sci. Comput. 33 (2011).
+
+    Examples
+    --------
+    >>> tt = TTTensor(([[[1.0], [2.0]]], [[[3.0], [4.0], [5.0]]]), n_in=1)
+    >>> tt.rank, tt.n_parameters
+    ((1, 1, 1), 5)
+    >>> tt.to_tensor()
+    array([[ 3.,  4.,  5.],
+           [ 6.,  8., 10.]])
+    """
+
+    cores: tuple[Array, ...]
+
+    factorization: ClassVar[str] = "tt"
+
+    @property
+    def n_modes(self) -> int:
+        return len(self.cores)
+
+    @classmethod
+    def labels(cls, n_in: int, n_out: int) -> dict[str, Labels]:
+        d = n_in + n_out
+        return {f"cores.{k}": (d + k, k, d + k + 1) for k in range(d)}
+
+    @classmethod
+    def bond_labels(cls, n_in: int, n_out: int) -> Labels:
+        d = n_in + n_out
+        return tuple(range(d + 1, 2 * d))
+
+    @classmethod
+    def unit_labels(cls, n_in: int, n_out: int) -> Labels:
+        d = n_in + n_out
+        return (d, 2 * d)
+
+    @classmethod
+    def rank_of_bonds(cls, bonds: Bonds) -> Rank:
+        return (1, *bonds, 1)
+
+    @classmethod
+    def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
+        shape = (*in_shape, *out_shape)
+        return [math.sqrt(s * t) for s, t in zip(shape, shape[1:], strict=False)]
+
+    @classmethod
+    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
+        return realizable_chain((*in_shape, *out_shape), bonds)
+
+    @classmethod
+    def fit(
+        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator
+    ) -> tuple[dict[str, Array], Report]:
+        """TT-SVD; see :func:`tlinear.algorithms.tt_svd.tt_svd`."""
+        return {f"cores.{k}": core for k, core in enumerate(tt_svd(tensor, bonds))}, Report()
+
+
+def realizable_chain(sizes: Sequence[int], bonds: Bonds) -> Bonds:
+    """The bonds of a chain of modes, each at most the neighbouring mode times the next bond, from both ends."""
+    ranks = [1, *bonds, 1]
+    for k in range(1, len(sizes)):
+        ranks[k] = min(ranks[k], ranks[k - 1] * sizes[k - 1])
+    for k in range(len(sizes) - 1, 0, -1):
+        ranks[k] = min(ranks[k], ranks[k + 1] * sizes[k])
+    return tuple(ranks[1:-1])

@@ -1,0 +1,92 @@
+"""Tucker: a small core, multiplied by a matrix along every mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tlinear.algorithms.hosvd import hooi
+from tlinear.algorithms.report import Report
+from tlinear.arrays import Array
+from tlinear.contraction.network import Labels
+from tlinear.formats.base import FactorizedTensor
+from tlinear.ranks import Bonds
+
+__all__ = ["TuckerTensor"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TuckerTensor(FactorizedTensor):
+    """``W[s_1..s_d] = sum_{r_1..r_d} core[r_1..r_d] factors[0][s_1, r_1] .. factors[d-1][s_d, r_d]``.
+
+    =============  ====================  ================
+    operand        shape                 parameters
+    =============  ====================  ================
+    core           ``(R_1, .., R_d)``    ``R_1 .. R_d``
+    factors[k]     ``(s_k, R_k)``        ``s_k R_k``
+    =============  ====================  ================
+
+    The rank is the tuple of d ints R_k, each at most s_k and the product of the others.
+
+    References
+    ----------
+    L. R. Tucker, Some mathematical notes on three-mode factor analysis, Psychometrika 31 (1966).
+
+    Examples
+    --------
+    >>> tucker = TuckerTensor([[2.0]], ([[1.0], [3.0]], [[5.0], [7.0]]), n_in=1)
+    >>> tucker.rank, tucker.n_parameters
+    ((1, 1), 5)
+    >>> tucker.to_tensor()
+    array([[10., 14.],
+           [30., 42.]])
+    """
+
+    core: Array
+    factors: tuple[Array, ...]
+
+    factorization: ClassVar[str] = "tucker"
+
+    @property
+    def n_modes(self) -> int:
+        return len(self.factors)
+
+    @classmethod
+    def labels(cls, n_in: int, n_out: int) -> dict[str, Labels]:
+        d = n_in + n_out
+        return {"core": tuple(range(d, 2 * d)), **{f"factors.{k}": (k, d + k) for k in range(d)}}
+
+    @classmethod
+    def bond_labels(cls, n_in: int, n_out: int) -> Labels:
+        return tuple(range(n_in + n_out, 2 * (n_in + n_out)))
+
+    @classmethod
+    def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
+        return (*in_shape, *out_shape)
+
+    @classmethod
+    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
+        ranks = [min(r, s) for r, s in zip(bonds, (*in_shape, *out_shape), strict=True)]
+        # lowering one rank can only lower what the others may be, and only the largest can exceed their product
+        while (largest := max(ranks)) > (others := math.prod(ranks) // largest):
+            ranks[ranks.index(largest)] = others
+        return tuple(ranks)
+
+    @classmethod
+    def fit(
+        cls,
+        tensor: Array,
+        n_in: int,
+        bonds: Bonds,
+        *,
+        rng: np.random.Generator,
+        max_iterations: int = 25,
+        stop_tolerance: float = 1e-6,
+    ) -> tuple[dict[str, Array], Report]:
+        """ST-HOSVD refined by HOOI; see :func:`tlinear.algorithms.hosvd.hooi` for the options."""
+        core, factors, report = hooi(tensor, bonds, max_iterations=max_iterations, stop_tolerance=stop_tolerance)
+        return {"core": core, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report

@@ -1,0 +1,316 @@
+"""The layer as a pure function of its input and operands, with its derivatives and its trace.
+
+``y[b, o1..om] = sum_{i1..in} x[b, i1..in] W[i1..in, o1..om] + bias[o1..om]``
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype, to_inexact, to_numpy
+from tlinear.contraction.execute import Tape, contract, contract_with_tape, intermediates, push_forward
+from tlinear.contraction.plan import Implementation, Mode, Plan, batch_bucket, cached_plan, check_implementation
+from tlinear.errors import DTypeError, ShapeError
+from tlinear.formats.base import FactorizedTensor, check_known_names
+from tlinear.shapes import format_shape
+
+__all__ = [
+    "Gradients",
+    "Pullback",
+    "Trace",
+    "bias_gradient",
+    "check_bias",
+    "check_cotangent",
+    "check_input",
+    "check_tangent",
+    "factorized_linear",
+    "linear_jvp",
+    "linear_trace",
+    "linear_vjp",
+]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What a pullback returns.
+
+    Attributes
+    ----------
+    x : array
+        The gradient of the input, in its shape and dtype.
+    parameters : dict of str to array
+        The gradient of every parameter, by the names that ``layer.parameters()`` has.
+    """
+
+    x: Array
+    parameters: dict[str, Array]
+
+
+def factorized_linear(
+    x: ArrayLike,
+    weight: FactorizedTensor,
+    bias: ArrayLike | None = None,
+    *,
+    implementation: Implementation = "auto",
+) -> Array:
+    """``y = x W + bias``, the input contracted with the operands of W in a planned order.
+
+    Parameters
+    ----------
+    x : array of shape (..., in_features)
+        Any number of batch axes, also none, also of size 0; any strides.
+    weight : FactorizedTensor
+        With ``weight.in_features`` equal to the last axis of `x`.
+    bias : array of shape (out_features,), optional
+    implementation : {'auto', 'factorized', 'reconstructed'}
+        Contract `x` with the operands, rebuild the dense weight first, or whichever the cost
+        model predicts to be faster.
+
+    Returns
+    -------
+    array of shape (..., out_features)
+        In the dtype that NumPy gives a product of the arguments; float16 accumulates in float32.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ImplementationError
+        When an argument is none of the above.
+
+    Examples
+    --------
+    >>> import tlinear
+    >>> weight = tlinear.TTTensor.random((4, 4), (2, 5), rank=3, rng=0)
+    >>> x = np.ones((7, 16))
+    >>> y = factorized_linear(x, weight)
+    >>> y.shape, bool(np.allclose(y, x @ weight.to_matrix().T))
+    ((7, 10), True)
+    """
+    call = _Call.prepare(x, weight, bias, implementation, "forward")
+    return call.output(contract(call.plan, call.operands))
+
+
+@dataclass(frozen=True)
+class Pullback:
+    """The adjoint of the layer at one point: maps a cotangent of y to :class:`Gradients`.
+
+    For complex arrays it is the adjoint under ``<a, b> = sum(conj(a) b)``, so that
+    ``dx = dy conj(W)^T``.  JAX's convention is the transpose, without the conjugate.
+    """
+
+    call: _Call
+    tape: Tape
+
+    def __call__(self, dy: ArrayLike) -> Gradients:
+        call = self.call
+        cotangent = check_cotangent(dy, (*call.batch_shape, call.weight.out_features), call.result_dtype)
+        flat = cotangent.reshape(call.n_samples, *call.weight.out_shape).astype(call.plan.dtype, copy=False)
+        dx, *gradients = self.tape.pull_back(flat)
+        parameters = {
+            f"weight.{name}": np.ascontiguousarray(match_dtype(gradient, operand.dtype))
+            for (name, operand), gradient in zip(call.weight.operands.items(), gradients, strict=True)
+        }
+        if call.bias is not None:
+            parameters["bias"] = bias_gradient(cotangent, call.bias)
+        return Gradients(match_dtype(dx.reshape(call.x.shape), inexact_dtype(call.x.dtype)), parameters)
+
+
+def linear_vjp(
+    x: ArrayLike, weight: FactorizedTensor, bias: ArrayLike | None = None, *, implementation: Implementation = "auto"
+) -> tuple[Array, Pullback]:
+    """The result of :func:`factorized_linear`, and the pullback of its cotangents.
+
+    The pullback walks the steps of the forward plan backwards, two products a step.
+    """
+    call = _Call.prepare(x, weight, bias, implementation, "training")
+    result, tape = contract_with_tape(call.plan, call.operands)
+    return call.output(result), Pullback(call, tape)
+
+
+def linear_jvp(
+    x: ArrayLike,
+    weight: FactorizedTensor,
+    bias: ArrayLike | None,
+    dx: ArrayLike | None,
+    tangents: Mapping[str, ArrayLike],
+    *,
+    implementation: Implementation = "auto",
+) -> tuple[Array, Array]:
+    """The result of :func:`factorized_linear`, and its derivative in the direction of the tangents.
+
+    A tangent that is not given is zero.
+    """
+    call = _Call.prepare(x, weight, bias, implementation, "forward")
+    primals = {f"weight.{name}": operand for name, operand in weight.operands.items()}
+    if call.bias is not None:
+        primals["bias"] = call.bias
+    check_known_names(tangents, primals)
+    checked = {name: check_tangent(tangent, primals[name], name) for name, tangent in tangents.items()}
+    directions: list[Array | None] = [None if dx is None else call.flatten(check_tangent(dx, call.x, "dx"))]
+    for name in weight.operands:
+        direction = checked.get(f"weight.{name}")
+        directions.append(None if direction is None else direction.astype(call.plan.dtype, copy=False))
+    result, moved = push_forward(call.plan, call.operands, directions)
+    dy = moved.reshape(*call.batch_shape, weight.out_features)
+    if "bias" in checked:
+        dy = dy + checked["bias"]
+    return call.output(result), dy.astype(call.result_dtype, copy=False)
+
+
+class Trace(Mapping[str, Array]):
+    """The intermediates of one forward pass by name, in the order they are computed.
+
+    ``trace["t1"]`` is an array whose axes are labelled as in ``trace.equations["t1"]``; the last is
+    ``"y"``, the layer's output.  ``print(trace)`` shows every equation with its shape and norm.
+    """
+
+    def __init__(self, plan: Plan, arrays: Mapping[str, Array], equations: Mapping[str, str]) -> None:
+        self.plan = plan
+        self.equations = dict(equations)
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __str__(self) -> str:
+        lines = [f"Trace: {self.plan.implementation}, batch {self.plan.batch_size}, {self.plan.dtype}"]
+        for name, array in self._arrays.items():
+            lines.append(f"  {self.equations[name]}")
+            lines.append(f"      {array.shape}, norm {np.linalg.norm(array):.6g}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def linear_trace(
+    x: ArrayLike, weight: FactorizedTensor, bias: ArrayLike | None = None, *, implementation: Implementation = "auto"
+) -> Trace:
+    """Every intermediate of :func:`factorized_linear`, named."""
+    call = _Call.prepare(x, weight, bias, implementation, "forward")
+    arrays: dict[str, Array] = {}
+    equations: dict[str, str] = {}
+    for name, equation, array in intermediates(call.plan, call.operands):
+        arrays[name], equations[name] = array, equation
+    arrays["y"] = call.output(contract(call.plan, call.operands))
+    last = call.plan.steps[-1].name
+    equations["y"] = f"y = {last}, its axes in order and merged{'' if call.bias is None else ', plus bias'}"
+    return Trace(call.plan, arrays, equations)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of the layer: its arguments checked, brought to one dtype, and the plan for them."""
+
+    x: Array
+    weight: FactorizedTensor
+    bias: Array | None
+    batch_shape: tuple[int, ...]
+    plan: Plan
+    operands: tuple[Array, ...]
+    result_dtype: DType
+
+    @classmethod
+    def prepare(
+        cls,
+        x: ArrayLike,
+        weight: FactorizedTensor,
+        bias: ArrayLike | None,
+        implementation: Implementation,
+        mode: Mode,
+    ) -> _Call:
+        check_implementation(implementation)
+        array = check_input(x, weight.in_features, weight.in_shape)
+        offset = None if bias is None else check_bias(bias, weight.out_features)
+        dtypes = (array.dtype, weight.dtype) if offset is None else (array.dtype, weight.dtype, offset.dtype)
+        result_dtype = inexact_dtype(*dtypes)
+        dtype = compute_dtype(result_dtype)
+        batch_shape = array.shape[:-1]
+        bucket = batch_bucket(math.prod(batch_shape))
+        plan = cached_plan(weight.layer_network, implementation, mode, bucket, dtype)
+        operands = tuple(operand.astype(dtype, copy=False) for operand in weight.operands.values())
+        call = cls(array, weight, offset, batch_shape, plan, operands, result_dtype)
+        return dataclasses.replace(call, operands=(call.flatten(array), *operands))
+
+    @property
+    def n_samples(self) -> int:
+        """The product of the batch axes."""
+        return math.prod(self.batch_shape)
+
+    def flatten(self, x: Array) -> Array:
+        """An input as ``x[b, i1..in]`` in the dtype that is computed in."""
+        return x.reshape(self.n_samples, *self.weight.in_shape).astype(self.plan.dtype, copy=False)
+
+    def output(self, result: Array) -> Array:
+        """A result ``[b, o1..om]`` with the bias added, in the shape and dtype of y."""
+        y = result.reshape(*self.batch_shape, self.weight.out_features)
+        if self.bias is not None:
+            y = y + self.bias
+        return np.ascontiguousarray(y).astype(self.result_dtype, copy=False)
+
+
+def check_input(x: ArrayLike, in_features: int, in_shape: tuple[int, ...] | None = None) -> Array:
+    """`x` as an array whose last axis is `in_features`."""
+    array = to_numpy(x, "x")
+    if array.ndim == 0 or array.shape[-1] != in_features:
+        product = f" = {format_shape(in_shape)}" if in_shape and len(in_shape) > 1 else ""
+        raise ShapeError(
+            f"x has shape {array.shape}, but its last axis must be in_features={in_features}{product}. "
+            f"Reshape x to (..., {in_features}), or build the layer for its features."
+        )
+    return array
+
+
+def check_bias(bias: ArrayLike, out_features: int) -> Array:
+    """`bias` as an array of shape ``(out_features,)``."""
+    array = to_inexact(bias, "bias")
+    if array.shape != (out_features,):
+        raise ShapeError(
+            f"bias has shape {array.shape}, but the layer has out_features={out_features}. "
+            f"Pass an array of shape ({out_features},), or None."
+        )
+    return array
+
+
+def check_cotangent(dy: ArrayLike, shape: tuple[int, ...], dtype: DType) -> Array:
+    """`dy` as an array that y of this shape and dtype can be paired with."""
+    array = to_numpy(dy, "dy")
+    if array.shape != shape:
+        raise ShapeError(f"dy has shape {array.shape}, but y has shape {shape}. Pass a cotangent of the shape of y.")
+    _check_real(array, dtype, "dy", "y")
+    return array
+
+
+def check_tangent(tangent: ArrayLike, primal: Array, name: str) -> Array:
+    """`tangent` as an array that `primal` can move along."""
+    array = to_numpy(tangent, name)
+    if array.shape != primal.shape:
+        raise ShapeError(
+            f"The tangent {name} has shape {array.shape}, but its primal has {primal.shape}. Pass the same shape."
+        )
+    _check_real(array, primal.dtype, f"The tangent {name}", "its primal")
+    return array
+
+
+def _check_real(array: Array, dtype: DType, name: str, partner: str) -> None:
+    if array.dtype.kind == "c" and dtype.kind != "c":
+        raise DTypeError(
+            f"{name} has dtype {array.dtype}, but {partner} is {dtype}, which is real. Pass its real part, "
+            "or make the layer or the input complex."
+        )
+
+
+def bias_gradient(cotangent: Array, bias: Array) -> Array:
+    """The sum of a cotangent over all batch axes, in the dtype of the bias."""
+    flat = cotangent.reshape(math.prod(cotangent.shape[:-1]), cotangent.shape[-1])
+    return match_dtype(np.sum(flat, axis=0, dtype=compute_dtype(inexact_dtype(cotangent.dtype))), bias.dtype)

@@ -1,0 +1,173 @@
+"""Gradient descent over plain dicts of arrays.
+
+An optimiser is a frozen set of hyper-parameters.  Its state is a value handed along::
+
+    state = optimizer.init(parameters)
+    parameters, state = optimizer.update(parameters, gradients, state)
+
+Nothing is changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tlinear.arrays import Array, match_dtype
+from tlinear.errors import OptionError, ParameterError, ShapeError
+
+__all__ = ["SGD", "Adam", "AdamState", "SGDState"]
+
+Arrays = Mapping[str, Array]
+
+
+class SGDState(NamedTuple):
+    """The running sum of gradients, by parameter."""
+
+    velocity: dict[str, Array]
+
+
+class AdamState(NamedTuple):
+    """How many updates were made, and the running first and second moments, by parameter."""
+
+    n_updates: int
+    mean: dict[str, Array]
+    square: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class SGD:
+    r"""Stochastic gradient descent with momentum.
+
+    .. math:: v \leftarrow \mu v + g, \qquad \theta \leftarrow \theta - \eta v
+
+    as ``torch.optim.SGD`` without dampening; `weight_decay` adds ``weight_decay * theta`` to g.
+
+    Raises
+    ------
+    OptionError
+        When a hyper-parameter is out of range.
+
+    Examples
+    --------
+    >>> sgd, parameters = SGD(0.1), {"w": np.array([1.0, 2.0])}
+    >>> parameters, state = sgd.update(parameters, {"w": np.array([10.0, 0.0])}, sgd.init(parameters))
+    >>> parameters["w"]
+    array([0., 2.])
+    """
+
+    learning_rate: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_range("learning_rate", self.learning_rate, np.inf)
+        _check_range("momentum", self.momentum, 1.0)
+        _check_range("weight_decay", self.weight_decay, np.inf)
+
+    def init(self, parameters: Arrays) -> SGDState:
+        """The state before the first update."""
+        return SGDState({name: np.zeros_like(array) for name, array in parameters.items()})
+
+    def update(self, parameters: Arrays, gradients: Arrays, state: SGDState) -> tuple[dict[str, Array], SGDState]:
+        """New parameters, and the state for the next update."""
+        _check_match(parameters, gradients, state.velocity)
+        updated, velocity = {}, {}
+        for name, theta in parameters.items():
+            gradient = gradients[name] + self.weight_decay * theta
+            v = self.momentum * state.velocity[name] + gradient
+            velocity[name] = match_dtype(v, theta.dtype)
+            updated[name] = match_dtype(theta - self.learning_rate * v, theta.dtype)
+        return updated, SGDState(velocity)
+
+
+@dataclass(frozen=True)
+class Adam:
+    r"""Adam, with decoupled weight decay (AdamW) when `weight_decay` is not 0.
+
+    .. math::
+        m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
+        v \leftarrow \beta_2 v + (1 - \beta_2) |g|^2, \quad
+        \theta \leftarrow (1 - \eta \lambda) \theta
+        - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+
+    Raises
+    ------
+    OptionError
+        When a hyper-parameter is out of range.
+
+    References
+    ----------
+    D. P. Kingma and J. Ba, Adam: A Method for Stochastic Optimization, ICLR 2015.
+    I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
+
+    Examples
+    --------
+    The first step has the length of the learning rate in every entry:
+
+    >>> adam, parameters = Adam(0.5), {"w": np.array([1.0, 2.0])}
+    >>> parameters, state = adam.update(parameters, {"w": np.array([10.0, -0.1])}, adam.init(parameters))
+    >>> parameters["w"].round(6)
+    array([0.5, 2.5])
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_range("learning_rate", self.learning_rate, np.inf)
+        _check_range("beta1", self.beta1, 1.0)
+        _check_range("beta2", self.beta2, 1.0)
+        _check_range("epsilon", self.epsilon, np.inf)
+        _check_range("weight_decay", self.weight_decay, np.inf)
+
+    def init(self, parameters: Arrays) -> AdamState:
+        """The state before the first update."""
+        return AdamState(
+            0,
+            {name: np.zeros_like(array) for name, array in parameters.items()},
+            {name: np.zeros_like(array.real) for name, array in parameters.items()},
+        )
+
+    def update(self, parameters: Arrays, gradients: Arrays, state: AdamState) -> tuple[dict[str, Array], AdamState]:
+        """New parameters, and the state for the next update."""
+        _check_match(parameters, gradients, state.mean)
+        t = state.n_updates + 1
+        updated, mean, square = {}, {}, {}
+        for name, theta in parameters.items():
+            gradient = gradients[name]
+            m = self.beta1 * state.mean[name] + (1.0 - self.beta1) * gradient
+            v = self.beta2 * state.square[name] + (1.0 - self.beta2) * np.abs(gradient) ** 2
+            direction = (m / (1.0 - self.beta1**t)) / (np.sqrt(v / (1.0 - self.beta2**t)) + self.epsilon)
+            decayed = theta * (1.0 - self.learning_rate * self.weight_decay)
+            mean[name] = match_dtype(m, theta.dtype)
+            square[name] = match_dtype(v, theta.real.dtype)
+            updated[name] = match_dtype(decayed - self.learning_rate * direction, theta.dtype)
+        return updated, AdamState(t, mean, square)
+
+
+def _check_range(name: str, value: float, below: float) -> None:
+    if not 0.0 <= value < below:
+        raise OptionError(f"{name}={value!r} must be at least 0 and below {below:g}.")
+
+
+def _check_match(parameters: Arrays, gradients: Arrays, state: Arrays) -> None:
+    for what, other in (("gradients", gradients), ("state", state)):
+        if set(other) != set(parameters):
+            missing, unknown = sorted(set(parameters) - set(other)), sorted(set(other) - set(parameters))
+            raise ParameterError(
+                f"The {what} lack {missing} and hold {unknown} besides; the parameters are {sorted(parameters)}. "
+                "Pass the same names in all, with a state from init(parameters)."
+            )
+        for name, array in parameters.items():
+            if np.shape(other[name]) != array.shape:
+                raise ShapeError(
+                    f"The {what} hold {name} with shape {np.shape(other[name])}, but the parameter has {array.shape}. "
+                    "Pass the gradient of that parameter, and a state from init(parameters)."
+                )
