@@ -17,7 +17,7 @@ from tlinear.formats import resolve_rank as resolve_rank
 from tlinear.functional import Gradients as Gradients
 from tlinear.functional import factorized_linear as factorized_linear
 from tlinear.layer import FactorizedLinear as FactorizedLinear
-from tlinear.layer import Linear as Linear
+from tlinear.linear import Linear as Linear
 from tlinear.shapes import tensorize_shape as tensorize_shape
 
 __version__ = "0.1.0"

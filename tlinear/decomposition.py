@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.arrays import Array, check_finite, to_inexact
-from tlinear.errors import OptionError, ShapeError
+from tlinear.errors import FactorizationError, OptionError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.ranks import Rank
 from tlinear.shapes import is_integer
@@ -162,6 +162,8 @@ def _check_split(cls: type[FactorizedTensor], shape: Sequence[int], n_in: int | 
 
 
 def _check_options(cls: type[FactorizedTensor], options: dict[str, Any]) -> None:
+    if not hasattr(cls, "fit"):
+        raise FactorizationError(f"{cls.__name__} states no algorithm. Give it a class method `fit`, as CPTensor has.")
     parameters = inspect.signature(cls.fit).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return

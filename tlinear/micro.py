@@ -14,29 +14,37 @@ dy in the place of y.  Indices are integers: -1 the batch, 0.. the modes of W, t
 The package computes the same faster; where the two differ, the equations here are right.
 """
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+
+Array = np.ndarray[Any, Any]
+Network = list[tuple[Array, Sequence[int]]]
+Shape = tuple[int, ...]
 
 BATCH = -1
 
 
-def dense(tensor):
+def dense(tensor: Array) -> Network:
     """W[s1..sd] = tensor[s1..sd]"""
     return [(tensor, range(np.ndim(tensor)))]
 
 
-def cp(weights, factors):
+def cp(weights: Array, factors: Sequence[Array]) -> Network:
     """W[s1..sd] = sum_r weights[r] * factors[0][s1, r] * .. * factors[d-1][sd, r]"""
     r = len(factors)
-    return [(weights, [r])] + [(factor, [k, r]) for k, factor in enumerate(factors)]
+    return [(weights, [r]), *((factor, [k, r]) for k, factor in enumerate(factors))]
 
 
-def tucker(core, factors):
+def tucker(core: Array, factors: Sequence[Array]) -> Network:
     """W[s1..sd] = sum_{r1..rd} core[r1..rd] * factors[0][s1, r1] * .. * factors[d-1][sd, rd]"""
     d = len(factors)
-    return [(core, range(d, 2 * d))] + [(factor, [k, d + k]) for k, factor in enumerate(factors)]
+    return [(core, range(d, 2 * d)), *((factor, [k, d + k]) for k, factor in enumerate(factors))]
 
 
-def tt(cores):
+def tt(cores: Sequence[Array]) -> Network:
     """W[s1..sd] = sum_{r0..rd} cores[0][r0, s1, r1] * cores[1][r1, s2, r2] * .. * cores[d-1][rd-1, sd, rd]
 
     The outer ranks r0 and rd have size 1.
@@ -45,7 +53,7 @@ def tt(cores):
     return [(core, [d + k, k, d + k + 1]) for k, core in enumerate(cores)]
 
 
-def blocktt(cores, n_in, n_out):
+def blocktt(cores: Sequence[Array], n_in: int, n_out: int) -> Network:
     """W[i1..in, o1..om] = sum_{r0..rd} cores[0][r0, i1, o1, r1] * cores[1][r1, i2, o2, r2] * ..
 
     There are d = max(n, m) cores; a side that has run out of modes has size 1 there, and an index of its own.
@@ -57,44 +65,46 @@ def blocktt(cores, n_in, n_out):
     return [(core, [modes + k, i[k], o[k], modes + k + 1]) for k, core in enumerate(cores)]
 
 
-def contract(network, out):
+def contract(network: Network, out: Sequence[int]) -> Array:
     """out[indices in `out`] = sum over every other index of the product of the operands
 
     The sum is grouped two operands at a time, which changes its cost but not its value.
     """
     names = {index: n for n, index in enumerate(sorted({index for _, indices in network for index in indices}))}
-    arguments = [part for a, indices in network for part in (a, [names[index] for index in indices])]
-    return np.einsum(*arguments, [names[index] for index in out], optimize="greedy")
+    arguments: list[Any] = [part for a, indices in network for part in (a, [names[index] for index in indices])]
+    return np.asarray(np.einsum(*arguments, [names[index] for index in out], optimize="greedy"))
 
 
-def to_tensor(network, d):
+def to_tensor(network: Network, d: int) -> Array:
     """W[s1..sd] = sum over the ranks of the product of the operands"""
     return contract(network, range(d))
 
 
-def forward(x, network, in_shape, out_shape, bias=None):
+def forward(x: Array, network: Network, in_shape: Shape, out_shape: Shape, bias: Array | None = None) -> Array:
     """y[b, o1..om] = sum x[b, i1..in] * product of the operands + bias[o1..om]"""
     n, d = len(in_shape), len(in_shape) + len(out_shape)
-    x = x.reshape(len(x), *in_shape)
-    y = contract([(x, [BATCH, *range(n)]), *network], [BATCH, *range(n, d)]).reshape(len(x), -1)
+    x = x.reshape(-1, *in_shape)
+    y = contract([(x, [BATCH, *range(n)]), *network], [BATCH, *range(n, d)]).reshape(len(x), math.prod(out_shape))
     return y if bias is None else y + bias
 
 
-def backward(x, dy, network, in_shape, out_shape):
+def backward(
+    x: Array, dy: Array, network: Network, in_shape: Shape, out_shape: Shape
+) -> tuple[Array, list[Array], Array]:
     """dx, [dG_1, dG_2, ..], dbias: each the network with dy for y, and its own operand cut out
 
     The adjoint under <a, b> = sum conj(a) b, hence the conjugates.
     """
     n, d = len(in_shape), len(in_shape) + len(out_shape)
-    x = (x.reshape(len(x), *in_shape).conj(), [BATCH, *range(n)])
-    y = (dy.reshape(len(dy), *out_shape), [BATCH, *range(n, d)])
-    operands = [(np.conj(a), list(indices)) for a, indices in network]
-    dx = contract([y, *operands], x[1]).reshape(len(dy), -1)
+    x_side = (x.reshape(-1, *in_shape).conj(), [BATCH, *range(n)])
+    y_side = (dy.reshape(-1, *out_shape), [BATCH, *range(n, d)])
+    operands = [(np.conj(a), indices) for a, indices in network]
+    dx = contract([y_side, *operands], [BATCH, *range(n)]).reshape(x.shape)
     gradients = []
     for k, (operand, indices) in enumerate(operands):
-        others = [x, y, *operands[:k], *operands[k + 1 :]]
+        others: Network = [x_side, y_side, *operands[:k], *operands[k + 1 :]]
         # an index that no other operand carries has size 1, or is summed: a one stands for it
         carried = {index for _, other in others for index in other}
-        ones = [(np.ones(size), [i]) for size, i in zip(operand.shape, indices) if i not in carried]
-        gradients.append(contract(others + ones, indices))
+        lone = [(size, index) for size, index in zip(operand.shape, indices, strict=True) if index not in carried]
+        gradients.append(contract([*others, *((np.ones(size), [index]) for size, index in lone)], indices))
     return dx, gradients, dy.sum(axis=0)

@@ -83,8 +83,8 @@ def resolve_bonds(rules: RankRules, rank: Any) -> Bonds:
     if isinstance(rank, (float, np.floating)):
         if not 0.0 < rank <= 1.0:
             raise RankError(
-                f"rank={rank!r} as a budget must lie in (0, 1]: it is the fraction of the {rules.dense_parameters} dense "
-                "parameters to use at most. For a number of components pass an int: 1 is rank one, 1.0 the whole budget."
+                f"rank={rank!r} as a budget must lie in (0, 1]: it is the fraction of the {rules.dense_parameters} "
+                "dense parameters to use at most. For a rank pass an int: 1 is rank one, 1.0 the whole budget."
             )
         return _budget(rules, float(rank))
     if is_integer(rank):
@@ -96,8 +96,8 @@ def resolve_bonds(rules: RankRules, rank: Any) -> Bonds:
     if isinstance(rank, (tuple, list)) or (isinstance(rank, np.ndarray) and rank.ndim == 1):
         return _given(rules, tuple(rank))
     raise RankError(
-        f"rank={rank!r} of type {type(rank).__name__} is not a rank. Pass an int, a tuple of ints, a float in (0, 1] as "
-        "a fraction of the dense parameters, or 'same'."
+        f"rank={rank!r} of type {type(rank).__name__} is not a rank. Pass an int, a tuple of ints, a float in (0, 1] "
+        "as a fraction of the dense parameters, or 'same'."
     )
 
 
@@ -122,8 +122,9 @@ def _given(rules: RankRules, rank: tuple[Any, ...]) -> Bonds:
     for k, (asked, possible) in enumerate(zip(bonds, useful, strict=True)):
         if asked > possible:
             raise RankError(
-                f"rank={rank}: entry {k + has_ends} is {asked}, but with the entries beside it no {rules.factorization} "
-                f"tensor of shape {format_shape(rules.shape)} needs more than {possible}. Pass {rules.form(useful)}."
+                f"rank={rank}: entry {k + has_ends} is {asked}, but with the entries beside it no "
+                f"{rules.factorization} tensor of shape {format_shape(rules.shape)} needs more than {possible}. "
+                f"Pass {rules.form(useful)}."
             )
     return bonds
 

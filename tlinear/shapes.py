@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
 from tlinear.errors import ShapeError
 
-__all__ = ["as_shape", "format_shape", "is_integer", "tensorize_shape"]
+__all__ = ["as_shape", "format_shape", "is_integer", "resolve_shape", "tensorize_shape"]
 
 _SMALLEST_MODE = 2
 
@@ -67,7 +67,7 @@ def _most_balanced(features: int, n_modes: int) -> tuple[int, ...] | None:
         return None
     divisors = [size for size in _divisors(features) if size >= _SMALLEST_MODE]
 
-    @lru_cache(maxsize=None)
+    @cache
     def best(rest: int, n_left: int, largest: int) -> tuple[int, ...] | None:
         """The sizes of `rest`, descending, none above `largest`, of least sum and then greatest smallest size."""
         if n_left == 1:
@@ -116,6 +116,37 @@ def _larger_counts(features: int, n_modes: int) -> Iterator[tuple[int, tuple[int
         sizes = _most_balanced(count, n_modes)
         if sizes is not None and sizes[-1] <= 2 * sizes[0]:
             yield count, sizes
+
+
+def resolve_shape(side: str, features: int, shape: Sequence[int] | None, n_modes: int | None) -> tuple[int, ...]:
+    """The modes of one side of a layer: `shape` if given, else the most balanced `n_modes` of them.
+
+    Raises
+    ------
+    ShapeError
+        When the product of `shape` is not `features`, or when both `shape` and `n_modes` are None.
+
+    Examples
+    --------
+    >>> resolve_shape("in", 16, None, 2), resolve_shape("in", 16, [2, 8], None)
+    ((4, 4), (2, 8))
+    """
+    name = f"{side}_tensorized_features"
+    if shape is None and n_modes is None:
+        raise ShapeError(
+            f"auto_tensorize=False, but {name} is not given. Pass modes whose product is {side}_features={features}, "
+            "or auto_tensorize=True."
+        )
+    if shape is None:
+        return tensorize_shape(features, n_modes or 1)
+    modes = as_shape(shape, name)
+    if math.prod(modes) != features:
+        fitting = _most_balanced(features, len(modes))
+        raise ShapeError(
+            f"{name}={modes} has the product {math.prod(modes)}, but the linear layer has {side}_features={features}. "
+            f"Pass modes whose product is {features}{f', such as {fitting}' if fitting else ''}."
+        )
+    return modes
 
 
 def as_shape(shape: Any, name: str) -> tuple[int, ...]:

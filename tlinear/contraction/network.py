@@ -116,7 +116,7 @@ class Network:
         return tuple(label for label in self.inputs[operand] if count[label] == 1 and label not in self.output)
 
     def with_input(self) -> Network:
-        """The network of the layer: the input ``x[b, i1..in]`` joined to this one, the result being ``y[b, o1..om]``."""
+        """The network of the layer: the input ``x[b, i1..in]`` joined to this one, with the result ``y[b, o1..om]``."""
         return Network(
             names=("x", *self.names),
             inputs=((BATCH, *range(self.n_in)), *self.inputs),

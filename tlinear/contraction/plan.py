@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
+from numpy.typing import DTypeLike
 from opt_einsum import paths
 
 from tlinear.arrays import DType
@@ -176,8 +177,9 @@ class Plan:
 
     def equation(self, step: Step) -> str:
         """A step as it would be written: ``t1[b o1 r1] = x[b i1] * cores.0[..]``."""
-        left, right, out = (self.network.describe(labels) for labels in (step.forward.a, step.forward.b, step.forward.out))
-        return f"{step.name}{out} = {self.slot_name(step.a)}{left} * {self.slot_name(step.b)}{right}"
+        pair, describe = step.forward, self.network.describe
+        left, right = self.slot_name(step.a) + describe(pair.a), self.slot_name(step.b) + describe(pair.b)
+        return f"{step.name}{describe(pair.out)} = {left} * {right}"
 
     def __str__(self) -> str:
         scale = _flops_per_multiply(self.dtype)
@@ -202,7 +204,7 @@ def plan(
     implementation: Implementation = "auto",
     mode: Mode = "forward",
     batch_size: int = 1,
-    dtype: DType | type = np.dtype(np.float64),
+    dtype: DTypeLike = np.float64,
 ) -> Plan:
     """The cheapest plan for a network, with its figures for exactly this batch size.
 
@@ -242,7 +244,9 @@ def cached_plan(network: Network, implementation: Implementation, mode: Mode, ba
     candidates: list[Plan] = []
     if implementation in ("factorized", "auto"):
         for path in _factorized_paths(network, batch_size):
-            candidates.append(Plan(network, "factorized", mode, batch_size, dtype, _steps(network, path)))
+            steps = _steps(network, path)
+            if not _rebuilds_weight(network, steps):
+                candidates.append(Plan(network, "factorized", mode, batch_size, dtype, steps))
     if implementation in ("reconstructed", "auto"):
         path = _reconstructed_path(network)
         steps = _steps(network, path, rebuilt=len(path) - 1)
@@ -268,6 +272,14 @@ def _factorized_paths(network: Network, batch_size: int) -> Iterator[SSAPath]:
     yield tuple((0, n - 1) if k == 0 else (n + k - 1, n - 1 - k) for k in range(n - 1))
 
 
+def _rebuilds_weight(network: Network, steps: Sequence[Step]) -> bool:
+    """Whether some intermediate of the layer's network is the dense weight, which only ``'reconstructed'`` may form."""
+    modes = set(range(network.n_modes))
+    return BATCH in network.output and any(
+        modes <= set(step.forward.out) and BATCH not in step.forward.out for step in steps
+    )
+
+
 def _reconstructed_path(network: Network) -> SSAPath:
     """All operands but the first among themselves, by opt_einsum's order, and the first one last."""
     n = len(network.inputs)
@@ -276,8 +288,8 @@ def _reconstructed_path(network: Network) -> SSAPath:
         return ()
     joined = tuple(label for label in (*network.sizes, BATCH) if label in network.inputs[0] or label in network.output)
     order = _search(weights, joined, network, batch_size=1)
-    shift = [(a + 1, b + 1) if max(a, b) < n - 1 else (a + 1, b + 1) for a, b in order]
-    return (*shift, (0, n + len(order) - 1 if order else 1))
+    # without the first operand every slot is numbered one lower
+    return (*((a + 1, b + 1) for a, b in order), (0, n + len(order) - 1 if order else 1))
 
 
 def _searched_path(network: Network, batch_size: int) -> SSAPath:
@@ -288,7 +300,7 @@ def _search(inputs: Sequence[Labels], output: Labels, network: Network, batch_si
     if len(inputs) == 1:
         return ()
     sizes = {**network.sizes, BATCH: batch_size}
-    order = paths.auto([frozenset(labels) for labels in inputs], frozenset(output), sizes)  # type: ignore[arg-type]
+    order = paths.auto([frozenset(labels) for labels in inputs], frozenset(output), sizes)
     return tuple((a, b) for a, b in paths.linear_to_ssa(order))
 
 
@@ -305,11 +317,10 @@ def _steps(network: Network, path: SSAPath, rebuilt: int = 0) -> tuple[Step, ...
     labels = dict(enumerate(_reduced(network)))
     open_slots = set(labels)
     steps: list[Step] = []
-    for number, (a, b) in enumerate(path, start=1):
+    for number, pair in enumerate(path, start=1):
         out = len(network.inputs) + len(steps)
         # the batch leads every intermediate that has it
-        if BATCH in labels[b] and BATCH not in labels[a]:
-            a, b = b, a
+        a, b = sorted(pair, key=lambda slot: (BATCH not in labels[slot], pair.index(slot)))
         open_slots -= {a, b}
         keep: set[Label] = set(network.output).union(*(labels[slot] for slot in open_slots))
         forward = Pair.compile(network, labels[a], labels[b], keep)

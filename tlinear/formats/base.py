@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -18,17 +18,18 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tlinear import ranks
 from tlinear.algorithms.report import Report
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, to_inexact
 from tlinear.contraction.execute import contract
 from tlinear.contraction.network import Label, Labels, Network
 from tlinear.contraction.plan import cached_plan
-from tlinear.errors import DTypeError, FactorizationError, ParameterError, ShapeError
-from tlinear import ranks
+from tlinear.errors import DTypeError, ParameterError, ShapeError
+from tlinear.formats.initialization import random_operands
 from tlinear.ranks import Bonds, Rank, RankRules
 from tlinear.shapes import as_shape
 
-__all__ = ["FactorizedTensor", "check_known_names", "check_same_names", "random_normal"]
+__all__ = ["FactorizedTensor", "check_known_names", "check_same_names"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,12 +81,9 @@ class FactorizedTensor(ABC):
         """The form that :attr:`rank` has."""
         return bonds
 
-    @classmethod
-    def fit(
-        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator, **options: Any
-    ) -> tuple[dict[str, Array], Report]:
-        """Operands of these bonds whose reconstruction is close to `tensor`, by name, and how they were found."""
-        raise FactorizationError(f"{cls.__name__} states no algorithm: give it a `fit` class method.")
+    fit: ClassVar[Callable[..., tuple[dict[str, Array], Report]]]
+    """Class method ``fit(tensor, n_in, bonds, *, rng, **options)``: operands of these bonds whose reconstruction is
+    close to `tensor`, by name, and how they were found.  A format without it cannot be decomposed into."""
 
     # ------------------------------------------------------------ construction
 
@@ -109,11 +107,13 @@ class FactorizedTensor(ABC):
     def from_operands(cls, operands: Mapping[str, Array], n_in: int | None, n_out: int | None = None) -> Self:
         """The tensor with these operands by name, as :attr:`operands` gives them."""
         values = [
-            tuple(operands[name] for name in _numbered(field.name, operands)) if _is_tuple(field) else operands[field.name]
+            tuple(operands[name] for name in _numbered(field.name, operands))
+            if _is_tuple(field)
+            else operands[field.name]
             for field in cls._operand_fields()
         ]
         split = {field.name: n for field, n in zip(_split_fields(cls), (n_in, n_out), strict=False)}
-        return cls(*values, **split)  # type: ignore[arg-type]
+        return cls(*values, **split)
 
     def with_operands(self, operands: Mapping[str, Array]) -> Self:
         """The same format and shape with other numbers; every operand must be there, in its shape."""
@@ -138,21 +138,9 @@ class FactorizedTensor(ABC):
         dtype: DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> Self:
-        r"""Independent Gaussian operands, such that every entry of the reconstruction has exactly this `std`.
+        """Independent Gaussian operands, such that every entry of the reconstruction has exactly this `std`.
 
-        Each entry is a sum over all rank assignments ``r = (r_1, .., r_q)`` of products of one
-        entry of each of the n random operands (constant operands are ones):
-
-        .. math:: W_e = \sum_r \prod_{k=1}^n g^{(k)}_{e, r}
-
-        The entries have mean zero and are independent, and two different assignments differ in
-        an entry of at least one operand.  So :math:`E[W_e] = 0`, the mixed terms of
-        :math:`E[W_e^2]` vanish, and with equal variances :math:`s^2` in every operand
-
-        .. math:: E[W_e^2] = \sum_r \prod_{k=1}^n s^2 = R \, s^{2n}, \qquad R = \prod_{l=1}^q R_l .
-
-        Hence :math:`s = (\mathrm{std}^2 / R)^{1/(2n)}`.  It is the second moment that is exact: the
-        distribution itself has heavier tails than a Gaussian, the more so the lower the rank.
+        The proof is in :func:`tlinear.formats.initialization.operand_std`.
 
         Parameters
         ----------
@@ -174,19 +162,10 @@ class FactorizedTensor(ABC):
         CPTensor(in=(4, 4), out=(2, 5), rank=3, parameters=48 of 160, float64)
         """
         in_shape, out_shape = as_shape(in_shape, "in_shape"), as_shape(out_shape, "out_shape")
-        bonds = cls.resolve_bonds(in_shape, out_shape, rank)
-        network = cls._network_for(in_shape, out_shape, bonds)
-        target = 1.0 / math.sqrt(3 * math.prod(in_shape)) if std is None else float(std)
-        n_random = len(network.names) - len(cls.constant_operands)
-        n_assignments = math.prod(size for label, size in network.label_sizes if label >= network.n_modes)
-        scale = (target / math.sqrt(n_assignments)) ** (1.0 / n_random)
+        network = cls._network_for(in_shape, out_shape, cls.resolve_bonds(in_shape, out_shape, rank))
+        target = 1.0 / math.sqrt(3 * math.prod(in_shape)) if std is None else std
         generator = np.random.default_rng(rng)
-        operands = {
-            name: np.ones(network.shape(labels), dtype)
-            if name in cls.constant_operands
-            else random_normal(network.shape(labels), scale, np.dtype(dtype), generator)
-            for name, labels in zip(network.names, network.inputs, strict=True)
-        }
+        operands = random_operands(network, target, np.dtype(dtype), generator, cls.constant_operands)
         return cls.from_operands(operands, len(in_shape), len(out_shape))
 
     @classmethod
@@ -281,10 +260,9 @@ class FactorizedTensor(ABC):
         return self._network_of_sizes(n_in, n_out, sizes)
 
     def _expected(self, labels: Mapping[str, Labels], n_in: int, n_out: int) -> str:
-        shapes = {name: np.shape(array) for name, array in self.operands.items()}
-        n_modes = n_in + n_out
+        shapes = {name: array.shape for name, array in self.operands.items()}
         sizes = dict.fromkeys((label for axes in labels.values() for label in axes), 1)
-        return f"The operands are {self._network_of_sizes(n_in, n_modes - n_in, sizes)}; given: {shapes}."
+        return f"The operands are {self._network_of_sizes(n_in, n_out, sizes)}; given: {shapes}."
 
     @cached_property
     def layer_network(self) -> Network:
@@ -402,13 +380,3 @@ def check_known_names(given: Mapping[str, Any], expected: Mapping[str, Any]) -> 
     unknown = sorted(set(given) - set(expected))
     if unknown:
         raise ParameterError(f"Unknown: {unknown}. The names are {sorted(expected)}.")
-
-
-def random_normal(shape: tuple[int, ...], std: float, dtype: DType, rng: np.random.Generator) -> Array:
-    """Independent Gaussians of mean 0 and E|z|^2 = std^2, drawn in float64 so that a seed means the same in every dtype."""
-    if dtype.kind == "c":
-        real, imag = rng.standard_normal((2, *shape))
-        return ((real + 1j * imag) * (std / math.sqrt(2.0))).astype(dtype)
-    if dtype.kind != "f":
-        raise DTypeError(f"dtype={dtype} cannot hold parameters. Pass a real or complex floating dtype.")
-    return (rng.standard_normal(shape) * std).astype(dtype)

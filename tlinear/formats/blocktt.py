@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import ClassVar
 
 import numpy as np
@@ -104,7 +104,7 @@ class BlockTTTensor(FactorizedTensor):
     @classmethod
     def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
         sizes = _pairs(in_shape, out_shape)
-        return [math.sqrt(s * t) for s, t in zip(sizes, sizes[1:], strict=False)]
+        return [math.sqrt(s * t) for s, t in pairwise(sizes)]
 
     @classmethod
     def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:

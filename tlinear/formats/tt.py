@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -75,8 +76,7 @@ class TTTensor(FactorizedTensor):
 
     @classmethod
     def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
-        shape = (*in_shape, *out_shape)
-        return [math.sqrt(s * t) for s, t in zip(shape, shape[1:], strict=False)]
+        return [math.sqrt(s * t) for s, t in pairwise((*in_shape, *out_shape))]
 
     @classmethod
     def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:

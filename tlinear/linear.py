@@ -1,0 +1,244 @@
+"""What every layer can do, and the dense layer itself."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype, to_inexact
+from tlinear.errors import DTypeError, ShapeError, StateError
+from tlinear.formats.base import check_known_names, check_same_names
+from tlinear.functional import Gradients, bias_gradient, check_bias, check_cotangent, check_input, check_tangent
+from tlinear.shapes import is_integer
+
+__all__ = ["Layer", "Linear", "uniform"]
+
+
+class Layer(ABC):
+    """What a dense and a factorized layer have in common: ``y = x W^T + bias`` and its derivatives."""
+
+    bias: Array | None
+    _pullback: Callable[[ArrayLike], Gradients] | None = None
+    _gradients: dict[str, Array] | None = None
+
+    @property
+    @abstractmethod
+    def in_features(self) -> int:
+        """The size of the last axis of the input."""
+
+    @property
+    @abstractmethod
+    def out_features(self) -> int:
+        """The size of the last axis of the output."""
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Array]:
+        """Every array of the layer by name; the arrays themselves, not copies."""
+
+    @abstractmethod
+    def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Self:
+        """The same layer with other numbers: every parameter must be there, in its shape; held, not copied."""
+
+    @abstractmethod
+    def __call__(self, x: ArrayLike) -> Array:
+        """``y`` of shape ``(..., out_features)`` for `x` of shape ``(..., in_features)``."""
+
+    @abstractmethod
+    def vjp(self, x: ArrayLike) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
+        """``y``, and the pullback: it maps a cotangent ``dy`` to the :class:`Gradients` of x and the parameters."""
+
+    @abstractmethod
+    def jvp(
+        self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
+    ) -> tuple[Array, Array]:
+        """``y``, and its derivative along `dx` and the `tangents` of the parameters; what is not given is zero."""
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of entries of all parameters together, the bias included."""
+        return sum(array.size for array in self.parameters().values())
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Like calling the layer, and remembers what :meth:`backward` needs."""
+        y, self._pullback = self.vjp(x)
+        return y
+
+    def backward(self, dy: ArrayLike) -> Array:
+        """The gradient of the input of the last :meth:`forward`; those of the parameters are then in :attr:`gradients`.
+
+        Raises
+        ------
+        StateError
+            When no forward pass is waiting: each is pulled back once, and then forgotten.
+        """
+        if self._pullback is None:
+            raise StateError(
+                "backward was called, but no forward pass is waiting. Call layer.forward(x) before each "
+                "layer.backward(dy); layer(x) does not remember its input."
+            )
+        gradients = self._pullback(dy)
+        self._pullback, self._gradients = None, gradients.parameters
+        return gradients.x
+
+    @property
+    def gradients(self) -> dict[str, Array]:
+        """The gradients of the parameters that the last :meth:`backward` found, by the parameters' names."""
+        if self._gradients is None:
+            raise StateError("No gradients yet. Call layer.forward(x) and then layer.backward(dy).")
+        return self._gradients
+
+    def __getstate__(self) -> dict[str, Any]:
+        passing = ("_pullback", "_gradients")
+        return {name: value for name, value in self.__dict__.items() if name not in passing}
+
+
+class Linear(Layer):
+    """The dense layer ``y = x weight^T + bias``, initialised as ``torch.nn.Linear`` is.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    dtype : dtype
+        float64 unless given.
+    rng : None, int or numpy.random.Generator
+        Every entry is drawn uniformly from ``+- 1 / sqrt(in_features)``.
+
+    Attributes
+    ----------
+    weight : array of shape (out_features, in_features)
+    bias : array of shape (out_features,), or None
+
+    Examples
+    --------
+    >>> layer = Linear(16, 10, rng=0)
+    >>> layer(np.ones((4, 16))).shape
+    (4, 10)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        dtype: DTypeLike | None = None,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        for name, n in (("in_features", in_features), ("out_features", out_features)):
+            if not is_integer(n) or n < 1:
+                raise ShapeError(f"{name}={n!r} is not a positive integer. Pass one, such as Linear(16, 10).")
+        generator = np.random.default_rng(rng)
+        self.weight = uniform((int(out_features), int(in_features)), in_features, dtype, generator)
+        self.bias = uniform((int(out_features),), in_features, dtype, generator) if bias else None
+
+    @classmethod
+    def from_arrays(cls, weight: ArrayLike, bias: ArrayLike | None = None, *, transposed: bool = False) -> Self:
+        """The layer of a given weight ``(out_features, in_features)`` and bias; arrays are held, not copied.
+
+        `transposed` is for weights stored as ``(in_features, out_features)``: scikit-learn's
+        ``coefs_``, the MatMul of ONNX, the Conv1D of GPT-2.
+
+        Examples
+        --------
+        >>> Linear.from_arrays([[1.0, 2.0, 3.0]])([1.0, 1.0, 1.0])
+        array([6.])
+        """
+        matrix = to_inexact(weight, "weight")
+        if matrix.ndim != 2 or matrix.size == 0:
+            raise ShapeError(
+                f"weight has shape {matrix.shape}, but must be a matrix (out_features, in_features). "
+                "Reshape it, and pass transposed=True if it is stored as (in_features, out_features)."
+            )
+        layer = cls.__new__(cls)
+        layer.weight = matrix.T if transposed else matrix
+        layer.bias = None if bias is None else check_bias(bias, layer.out_features)
+        return layer
+
+    @property
+    def in_features(self) -> int:
+        return int(self.weight.shape[1])
+
+    @property
+    def out_features(self) -> int:
+        return int(self.weight.shape[0])
+
+    def parameters(self) -> dict[str, Array]:
+        return {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
+
+    def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Self:
+        check_same_names(parameters, self.parameters())
+        layer = self.from_arrays(parameters["weight"], parameters.get("bias"))
+        if layer.weight.shape != self.weight.shape:
+            raise ShapeError(
+                f"weight has shape {layer.weight.shape}, but this layer's has {self.weight.shape}. "
+                "Build a new layer with Linear.from_arrays for another shape."
+            )
+        return layer
+
+    def __call__(self, x: ArrayLike) -> Array:
+        array, dtype = self._checked(x)
+        work = compute_dtype(dtype)
+        y = array.astype(work, copy=False) @ self.weight.astype(work, copy=False).T
+        return np.asarray(y if self.bias is None else y + self.bias).astype(dtype, copy=False)
+
+    def vjp(self, x: ArrayLike) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
+        array, dtype = self._checked(x)
+        weight, bias, work = self.weight, self.bias, compute_dtype(dtype)
+        shape = (*array.shape[:-1], self.out_features)
+
+        def pullback(dy: ArrayLike) -> Gradients:
+            """``dx = dy conj(W)`` and ``dW = dy^T conj(x)``."""
+            cotangent = check_cotangent(dy, shape, dtype)
+            n_samples = math.prod(shape[:-1])
+            flat_dy = cotangent.reshape(n_samples, shape[-1]).astype(work, copy=False)
+            flat_x = array.reshape(n_samples, array.shape[-1]).astype(work, copy=False)
+            dx = (flat_dy @ weight.conj()).reshape(array.shape)
+            parameters = {"weight": match_dtype(flat_dy.T @ flat_x.conj(), weight.dtype)}
+            if bias is not None:
+                parameters["bias"] = bias_gradient(cotangent, bias)
+            return Gradients(match_dtype(dx, inexact_dtype(array.dtype)), parameters)
+
+        return self(array), pullback
+
+    def jvp(
+        self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
+    ) -> tuple[Array, Array]:
+        array, _ = self._checked(x)
+        primals, tangents = self.parameters(), tangents or {}
+        check_known_names(tangents, primals)
+        y = self(array)
+        dy = np.zeros_like(y)
+        if dx is not None:
+            dy = dy + check_tangent(dx, array, "dx") @ self.weight.T
+        if "weight" in tangents:
+            dy = dy + array @ check_tangent(tangents["weight"], self.weight, "weight").T
+        if "bias" in tangents:
+            dy = dy + check_tangent(tangents["bias"], primals["bias"], "bias")
+        return y, dy.astype(y.dtype, copy=False)
+
+    def _checked(self, x: ArrayLike) -> tuple[Array, DType]:
+        array = check_input(x, self.in_features)
+        return array, inexact_dtype(array.dtype, *(parameter.dtype for parameter in self.parameters().values()))
+
+    def __repr__(self) -> str:
+        return (
+            f"Linear({self.in_features} -> {self.out_features}, bias={self.bias is not None}, "
+            f"parameters={self.n_parameters:,}, {self.weight.dtype})"
+        )
+
+
+def uniform(shape: tuple[int, ...], in_features: int, dtype: DTypeLike | None, rng: np.random.Generator) -> Array:
+    """What ``torch.nn.Linear`` starts from; of a complex number, each part with half of the variance."""
+    wanted, bound = np.dtype(dtype or np.float64), 1.0 / math.sqrt(in_features)
+    if wanted.kind == "c":
+        real, imag = rng.uniform(-bound, bound, (2, *shape)) / math.sqrt(2.0)
+        return np.asarray(real + 1j * imag).astype(wanted)
+    if wanted.kind != "f":
+        raise DTypeError(f"dtype={wanted} cannot hold parameters. Pass a real or complex floating dtype.")
+    return rng.uniform(-bound, bound, shape).astype(wanted)
