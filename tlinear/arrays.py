@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from tlinear.errors import DTypeError, NonFiniteError
 
@@ -16,6 +16,7 @@ __all__ = [
     "compute_dtype",
     "inexact_dtype",
     "match_dtype",
+    "parameter_dtype",
     "to_inexact",
     "to_numpy",
 ]
@@ -79,6 +80,27 @@ def inexact_dtype(*dtypes: DType) -> DType:
     """
     result = np.result_type(*dtypes)
     return result if result.kind in "fc" else np.dtype(np.float64)
+
+
+def parameter_dtype(dtype: DTypeLike, source: DType | None = None) -> DType:
+    """`dtype`, if parameters can be kept in it without losing the imaginary parts of a `source`.
+
+    Raises
+    ------
+    DTypeError
+        When it is neither real nor complex floating, or is real while `source` is complex.
+
+    Examples
+    --------
+    >>> parameter_dtype("float32")
+    dtype('float32')
+    """
+    wanted = np.dtype(dtype)
+    if wanted.kind not in "fc":
+        raise DTypeError(f"dtype={wanted} cannot hold parameters. Pass a real or complex floating dtype.")
+    if source is not None and source.kind == "c" and wanted.kind == "f":
+        raise DTypeError(f"dtype={wanted} cannot hold {source}: the imaginary parts would be lost. Pass a complex dtype.")
+    return wanted
 
 
 def compute_dtype(dtype: DType) -> DType:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tlinear.arrays import Array, check_finite, compute_dtype, to_inexact
+from tlinear.arrays import Array, DType, check_finite, compute_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation, plan
 from tlinear.decomposition import Decomposition, decompose
 from tlinear.errors import DTypeError, FactorizationError, ShapeError
@@ -17,7 +17,7 @@ from tlinear.formats.base import check_same_names
 from tlinear.functional import Gradients, Trace, check_bias, factorized_linear, linear_jvp, linear_trace, linear_vjp
 from tlinear.linear import Layer, Linear, uniform
 from tlinear.ranks import Rank
-from tlinear.shapes import as_shape, resolve_shape
+from tlinear.shapes import as_shape, is_integer, resolve_shape
 
 __all__ = ["FactorizedLinear"]
 
@@ -192,14 +192,14 @@ class FactorizedLinear(Layer):
         if dense.bias is not None:
             check_finite(dense.bias, "bias")
         result = decompose(
-            dense.weight.T.reshape(*in_shape, *out_shape).astype(dtype or dense.weight.dtype),
+            dense.weight.T.reshape(*in_shape, *out_shape).astype(_kept_dtype(dtype, dense.weight.dtype)),
             factorization,
             rank,
             n_in=len(in_shape),
             rng=rng,
             **(decomposition_options or {}),
         )
-        copied = None if dense.bias is None else dense.bias.astype(dtype or dense.bias.dtype)
+        copied = None if dense.bias is None else dense.bias.astype(_kept_dtype(dtype, dense.bias.dtype))
         layer = cls.from_weight(result.tensor, copied, implementation=implementation)
         layer.decomposition = result
         return layer
@@ -276,10 +276,15 @@ class FactorizedLinear(Layer):
         )
 
 
+def _kept_dtype(dtype: DTypeLike | None, source: DType) -> DType:
+    """`dtype` if it can hold the source; by default the source's own."""
+    return source if dtype is None else parameter_dtype(dtype, source)
+
+
 def _pair(n_tensorized_modes: int | tuple[int, int]) -> tuple[int, int]:
     """The numbers of input and output modes."""
-    if isinstance(n_tensorized_modes, Sequence):
-        if len(n_tensorized_modes) != 2:
-            raise ShapeError(f"n_tensorized_modes={n_tensorized_modes!r} must be an int, or a pair (n_in, n_out).")
-        return n_tensorized_modes[0], n_tensorized_modes[1]
-    return n_tensorized_modes, n_tensorized_modes
+    n = n_tensorized_modes
+    counts = tuple(n) if isinstance(n, Sequence) else (n, n)
+    if len(counts) != 2 or not all(is_integer(count) and count >= 1 for count in counts):
+        raise ShapeError(f"n_tensorized_modes={n!r} must be an int >= 1, or a pair (n_in, n_out) of them.")
+    return counts[0], counts[1]

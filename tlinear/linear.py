@@ -10,8 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype, to_inexact
-from tlinear.errors import DTypeError, ShapeError, StateError
+from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype, parameter_dtype, to_inexact
+from tlinear.errors import ShapeError, StateError
 from tlinear.formats.base import check_known_names, check_same_names
 from tlinear.functional import Gradients, bias_gradient, check_bias, check_cotangent, check_input, check_tangent
 from tlinear.shapes import is_integer
@@ -235,10 +235,8 @@ class Linear(Layer):
 
 def uniform(shape: tuple[int, ...], in_features: int, dtype: DTypeLike | None, rng: np.random.Generator) -> Array:
     """What ``torch.nn.Linear`` starts from; of a complex number, each part with half of the variance."""
-    wanted, bound = np.dtype(dtype or np.float64), 1.0 / math.sqrt(in_features)
+    wanted, bound = parameter_dtype(dtype or np.float64), 1.0 / math.sqrt(in_features)
     if wanted.kind == "c":
         real, imag = rng.uniform(-bound, bound, (2, *shape)) / math.sqrt(2.0)
         return np.asarray(real + 1j * imag).astype(wanted)
-    if wanted.kind != "f":
-        raise DTypeError(f"dtype={wanted} cannot hold parameters. Pass a real or complex floating dtype.")
     return rng.uniform(-bound, bound, shape).astype(wanted)

@@ -112,6 +112,7 @@ def _given(rules: RankRules, rank: tuple[Any, ...]) -> Bonds:
     has_ends = len(form) == rules.n_bonds + 2
     if has_ends and len(bonds) == len(form) and bonds[0] == bonds[-1] == 1:
         bonds = bonds[1:-1]
+    offset = (len(rank) - len(bonds)) // 2
     if len(bonds) != rules.n_bonds:
         ends = f" (or {rules.n_bonds} without the two 1s)" if has_ends else ""
         raise RankError(
@@ -122,7 +123,7 @@ def _given(rules: RankRules, rank: tuple[Any, ...]) -> Bonds:
     for k, (asked, possible) in enumerate(zip(bonds, useful, strict=True)):
         if asked > possible:
             raise RankError(
-                f"rank={rank}: entry {k + has_ends} is {asked}, but with the entries beside it no "
+                f"rank={rank}: entry {k + offset} is {asked}, but with the entries beside it no "
                 f"{rules.factorization} tensor of shape {format_shape(rules.shape)} needs more than {possible}. "
                 f"Pass {rules.form(useful)}."
             )

@@ -132,13 +132,13 @@ def resolve_shape(side: str, features: int, shape: Sequence[int] | None, n_modes
     ((4, 4), (2, 8))
     """
     name = f"{side}_tensorized_features"
-    if shape is None and n_modes is None:
-        raise ShapeError(
-            f"auto_tensorize=False, but {name} is not given. Pass modes whose product is {side}_features={features}, "
-            "or auto_tensorize=True."
-        )
     if shape is None:
-        return tensorize_shape(features, n_modes or 1)
+        if n_modes is None:
+            raise ShapeError(
+                f"auto_tensorize=False, but {name} is not given. Pass modes whose product is "
+                f"{side}_features={features}, or auto_tensorize=True."
+            )
+        return tensorize_shape(features, n_modes)
     modes = as_shape(shape, name)
     if math.prod(modes) != features:
         fitting = _most_balanced(features, len(modes))

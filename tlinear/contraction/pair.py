@@ -122,6 +122,11 @@ class Pair:
         c = c.reshape(self.split.at(batch_size))
         return c if self.axes_out is None else np.permute_dims(c, self.axes_out)
 
+    @property
+    def is_batched(self) -> bool:
+        """Whether it is one matrix product for each value of the shared labels."""
+        return len(self.merged_a.sizes) == 3 and not self.is_product
+
     def flops(self, batch_size: int) -> int:
         """Real multiplications and additions, of real operands."""
         return math.prod(self.n_multiply.at(batch_size)) * (1 if self.is_product else 2)

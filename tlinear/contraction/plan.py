@@ -9,17 +9,17 @@ every line of the execution.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
-from opt_einsum import paths
 
 from tlinear.arrays import DType
-from tlinear.contraction.network import BATCH, Label, Labels, Network
+from tlinear.contraction.network import BATCH, Label, Network
+from tlinear.contraction.order import Order, factorized_orders, reconstructed_order, reduced_inputs
 from tlinear.contraction.pair import Pair
 from tlinear.errors import ImplementationError, ShapeError
 
@@ -27,9 +27,6 @@ __all__ = ["CostModel", "Implementation", "Mode", "Plan", "Step", "check_impleme
 
 Implementation: TypeAlias = Literal["factorized", "reconstructed", "auto"]
 Mode: TypeAlias = Literal["forward", "training"]
-
-# (slot, slot): operands are slots 0 .. n-1 and every pair appends its result as the next slot
-SSAPath: TypeAlias = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -46,20 +43,24 @@ class CostModel:
         n FLOP/s in float64 does 2 n in float32.
     copy_bytes_per_second : float
         Bytes read and written per second.
+    batched_slowdown : float
+        How much lower the rate of FLOPs is when a pair is many small products instead of one.
     call_seconds : float
         What one pair costs before it does anything.
     """
 
     gemm_bytes_per_second: float = 4.0e11
     copy_bytes_per_second: float = 1.0e10
+    batched_slowdown: float = 12.0
     call_seconds: float = 4.0e-6
 
     def seconds(self, pairs: Sequence[Pair], batch_size: int, dtype: DType) -> float:
         """The predicted time of these pairs, one after the other."""
-        flops = sum(pair.flops(batch_size) for pair in pairs) * _flops_per_multiply(dtype)
+        slowdown = self.batched_slowdown
+        flops = sum(pair.flops(batch_size) * (slowdown if pair.is_batched else 1.0) for pair in pairs)
         moved = sum(pair.entries_moved(batch_size) for pair in pairs) * dtype.itemsize
         entry = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
-        compute = flops * entry / self.gemm_bytes_per_second
+        compute = flops * _flops_per_multiply(dtype) * entry / self.gemm_bytes_per_second
         return compute + moved / self.copy_bytes_per_second + len(pairs) * self.call_seconds
 
 
@@ -167,7 +168,7 @@ class Plan:
     @cached_property
     def output_axes(self) -> tuple[int, ...]:
         """The axes of the last result, in the order that the network's output asks for."""
-        labels = self.steps[-1].forward.out if self.steps else _reduced(self.network)[0]
+        labels = self.steps[-1].forward.out if self.steps else reduced_inputs(self.network)[0]
         return tuple(labels.index(label) for label in self.network.output)
 
     def slot_name(self, slot: int) -> str:
@@ -243,33 +244,15 @@ def cached_plan(network: Network, implementation: Implementation, mode: Mode, ba
     """Search the orders that `implementation` admits, and keep the one of least predicted time."""
     candidates: list[Plan] = []
     if implementation in ("factorized", "auto"):
-        for path in _factorized_paths(network, batch_size):
-            steps = _steps(network, path)
+        for order in factorized_orders(network, batch_size):
+            steps = _steps(network, order)
             if not _rebuilds_weight(network, steps):
                 candidates.append(Plan(network, "factorized", mode, batch_size, dtype, steps))
     if implementation in ("reconstructed", "auto"):
-        path = _reconstructed_path(network)
-        steps = _steps(network, path, rebuilt=len(path) - 1)
+        order = reconstructed_order(network)
+        steps = _steps(network, order, rebuilt=len(order) - 1)
         candidates.append(Plan(network, "reconstructed", mode, batch_size, dtype, steps))
     return min(candidates, key=lambda candidate: candidate.seconds)
-
-
-_MANY_SAMPLES = 1 << 20
-
-
-def _factorized_paths(network: Network, batch_size: int) -> Iterator[SSAPath]:
-    """opt_einsum's orders for one sample, for this batch and for a huge one, and both plain sweeps.
-
-    For few samples the best order starts at the input; the more there are, the more it pays to
-    contract weight operands among themselves first.  Copies make an order in between the best.
-    """
-    n = len(network.inputs)
-    if n == 1:
-        yield ()
-        return
-    yield from dict.fromkeys(_searched_path(network, size) for size in (1, batch_size, _MANY_SAMPLES))
-    yield tuple((0, 1) if k == 0 else (n + k - 1, k + 1) for k in range(n - 1))
-    yield tuple((0, n - 1) if k == 0 else (n + k - 1, n - 1 - k) for k in range(n - 1))
 
 
 def _rebuilds_weight(network: Network, steps: Sequence[Step]) -> bool:
@@ -280,44 +263,12 @@ def _rebuilds_weight(network: Network, steps: Sequence[Step]) -> bool:
     )
 
 
-def _reconstructed_path(network: Network) -> SSAPath:
-    """All operands but the first among themselves, by opt_einsum's order, and the first one last."""
-    n = len(network.inputs)
-    weights = _reduced(network)[1:]
-    if not weights:
-        return ()
-    joined = tuple(label for label in (*network.sizes, BATCH) if label in network.inputs[0] or label in network.output)
-    order = _search(weights, joined, network, batch_size=1)
-    # without the first operand every slot is numbered one lower
-    return (*((a + 1, b + 1) for a, b in order), (0, n + len(order) - 1 if order else 1))
-
-
-def _searched_path(network: Network, batch_size: int) -> SSAPath:
-    return _search(_reduced(network), network.output, network, batch_size)
-
-
-def _search(inputs: Sequence[Labels], output: Labels, network: Network, batch_size: int) -> SSAPath:
-    if len(inputs) == 1:
-        return ()
-    sizes = {**network.sizes, BATCH: batch_size}
-    order = paths.auto([frozenset(labels) for labels in inputs], frozenset(output), sizes)
-    return tuple((a, b) for a, b in paths.linear_to_ssa(order))
-
-
-def _reduced(network: Network) -> list[Labels]:
-    """The labels of every operand once it is summed over those that it alone carries."""
-    return [
-        tuple(label for label in labels if label not in network.lone_labels(k))
-        for k, labels in enumerate(network.inputs)
-    ]
-
-
-def _steps(network: Network, path: SSAPath, rebuilt: int = 0) -> tuple[Step, ...]:
-    """Compile a path; the result of step number `rebuilt` is named ``weight``."""
-    labels = dict(enumerate(_reduced(network)))
+def _steps(network: Network, order: Order, rebuilt: int = 0) -> tuple[Step, ...]:
+    """Compile an order; the result of step number `rebuilt` is named ``weight``."""
+    labels = dict(enumerate(reduced_inputs(network)))
     open_slots = set(labels)
     steps: list[Step] = []
-    for number, pair in enumerate(path, start=1):
+    for number, pair in enumerate(order, start=1):
         out = len(network.inputs) + len(steps)
         # the batch leads every intermediate that has it
         a, b = sorted(pair, key=lambda slot: (BATCH not in labels[slot], pair.index(slot)))
@@ -326,7 +277,7 @@ def _steps(network: Network, path: SSAPath, rebuilt: int = 0) -> tuple[Step, ...
         forward = Pair.compile(network, labels[a], labels[b], keep)
         to_a = Pair.compile(network, forward.out, labels[b], set(labels[a]), labels[a])
         to_b = Pair.compile(network, forward.out, labels[a], set(labels[b]), labels[b])
-        last = number == len(path)
+        last = number == len(order)
         name = "result" if last else "weight" if number == rebuilt else f"t{number}"
         steps.append(Step(a, b, out, name, forward, to_a, to_b))
         labels[out] = forward.out

@@ -1,0 +1,45 @@
+"""The two rates of the cost model, measured on this machine: ``python tests/benchmarks/machine.py``.
+
+Prints, for one thread, FLOP/s of a large matrix product times the bytes of an entry, bytes per
+second of a copy too large for the cache, and the seconds of a contraction of two tiny arrays.
+"""
+
+import statistics
+import time
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from tlinear.contraction.network import Network
+from tlinear.contraction.pair import Pair
+from tlinear.contraction.plan import CostModel
+
+
+def seconds(call, repeats):
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main():
+    print(f"in use: {CostModel()}")
+    with threadpool_limits(1):
+        for dtype in (np.float32, np.float64):
+            a = np.ones((1500, 1500), dtype)
+            rate = 2 * 1500**3 / seconds(lambda a=a: a @ a, 9)
+            print(f"{np.dtype(dtype)}: {rate / 1e9:.0f} GFLOP/s, {rate * a.itemsize:.2e} entry bytes/s")
+        many, few = np.ones((1000, 256, 8), np.float32), np.ones((1000, 8, 8), np.float32)
+        batched = 2 * many.size * 8 / seconds(lambda: many @ few, 9)
+        print(f"batched: {batched / 1e9:.0f} GFLOP/s for 1000 products of 256x8 and 8x8 in float32")
+        source, target = np.ones(2**25), np.empty(2**25)
+        print(f"copy: {2 * source.nbytes / seconds(lambda: np.copyto(target, source), 9):.2e} bytes/s")
+        tiny = Network(("A", "B"), ((0, 2), (2, 1)), (0, 1), ((0, 2), (1, 2), (2, 2)), n_in=1, n_modes=2)
+        pair, two = Pair.compile(tiny, (0, 2), (2, 1), {0, 1}), np.ones((2, 2))
+        print(f"call: {seconds(lambda: [pair(two, two, 1) for _ in range(1000)], 9) / 1000:.2e} seconds")
+
+
+if __name__ == "__main__":
+    main()

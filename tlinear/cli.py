@@ -1,0 +1,39 @@
+"""The command line: ``tlinear demo``.
+
+Exit codes: 0 when all went well, 2 when what was asked for cannot be done, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from tlinear import __version__
+from tlinear.demo import command as demo
+from tlinear.errors import TLinearError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` asks for (that of the process if None), and return its exit code."""
+    options = _parser().parse_args(argv)
+    execute: Callable[[argparse.Namespace], None] = options.execute
+    try:
+        execute(options)
+    except (TLinearError, OSError) as error:
+        print(f"tlinear: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tlinear: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tlinear", description="Tensorized linear layers in NumPy.")
+    parser.add_argument("--version", action="version", version=f"tlinear {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    demo.add_arguments(commands.add_parser("demo", help=demo.PURPOSE, description=demo.PURPOSE))
+    return parser

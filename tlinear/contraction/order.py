@@ -1,0 +1,105 @@
+"""In which order the operands of a network can be contracted: the candidates that a plan chooses from.
+
+opt_einsum searches for the order of fewest FLOPs.  Fewest FLOPs is not least time, so that it is
+asked inside groups of operands too: a sweep takes one operand after the other, contracting each
+side of the weight first makes two large products, and rebuilding the weight makes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from opt_einsum import paths
+
+from tlinear.contraction.network import BATCH, Label, Labels, Network
+
+__all__ = ["Order", "factorized_orders", "reconstructed_order", "reduced_inputs"]
+
+# Pairs of slots: operands are slots 0 .. n-1, and every pair appends its result as the next slot.
+Order: TypeAlias = tuple[tuple[int, int], ...]
+
+_MANY_SAMPLES = 1 << 20
+
+
+def factorized_orders(network: Network, batch_size: int) -> Iterator[Order]:
+    """Candidates, each once; some may rebuild the weight.
+
+    For few samples the best order starts at the input; the more there are, the more it pays to
+    contract weight operands among themselves first.
+    """
+    n = len(network.inputs)
+    if n == 1:
+        yield ()
+        return
+    slots = list(range(n))
+    into, out_of = _sides(network)
+    candidates = [
+        *(_grouped(network, [slots], size) for size in (1, batch_size, _MANY_SAMPLES)),
+        _grouped(network, [[slot] for slot in slots], batch_size),
+        _grouped(network, [[0], *([slot] for slot in reversed(slots[1:]))], batch_size),
+        _grouped(network, [[0], into, out_of], batch_size),
+        _grouped(network, [[0], into, *([slot] for slot in out_of)], batch_size),
+    ]
+    yield from dict.fromkeys(candidates)
+
+
+def reconstructed_order(network: Network) -> Order:
+    """All operands but the first among themselves, and the first one last."""
+    return _grouped(network, [[0], list(range(1, len(network.inputs)))], batch_size=1)
+
+
+def reduced_inputs(network: Network) -> list[Labels]:
+    """The labels of every operand once it is summed over those that it alone carries."""
+    return [
+        tuple(label for label in labels if label not in network.lone_labels(k))
+        for k, labels in enumerate(network.inputs)
+    ]
+
+
+def _sides(network: Network) -> tuple[list[int], list[int]]:
+    """The operands but the first that carry no output mode, and those that do."""
+    outputs = set(range(network.n_in, network.n_modes))
+    slots = range(1, len(network.inputs))
+    into = [slot for slot in slots if not outputs & set(network.inputs[slot])]
+    return into, [slot for slot in slots if slot not in into]
+
+
+def _grouped(network: Network, groups: Sequence[Sequence[int]], batch_size: int) -> Order:
+    """Each group of slots among itself, in opt_einsum's order; then the groups from the first to the last."""
+    labels = dict(enumerate(reduced_inputs(network)))
+    open_slots = set(labels)
+    order: list[tuple[int, int]] = []
+
+    def join(a: int, b: int) -> int:
+        out = len(network.inputs) + len(order)
+        order.append((a, b))
+        open_slots.difference_update((a, b))
+        keep: set[Label] = set(network.output).union(*(labels[slot] for slot in open_slots))
+        labels[out] = tuple(label for label in dict.fromkeys(labels[a] + labels[b]) if label in keep)
+        open_slots.add(out)
+        return out
+
+    results = []
+    for group in groups:
+        if not group:
+            continue
+        outside = set(network.output).union(*(labels[slot] for slot in open_slots - set(group)))
+        members = list(group)
+        for a, b in _search([labels[slot] for slot in members], outside, network, batch_size):
+            members.append(join(members[a], members[b]))
+        results.append(members[-1])
+    last = results[0]
+    for result in results[1:]:
+        last = join(last, result)
+    return tuple(order)
+
+
+def _search(inputs: Sequence[Labels], outside: set[Label], network: Network, batch_size: int) -> Order:
+    """opt_einsum's order of contracting `inputs` into what is needed `outside`, in slots of its own."""
+    if len(inputs) == 1:
+        return ()
+    output = frozenset(label for labels in inputs for label in labels if label in outside)
+    sizes = {**network.sizes, BATCH: batch_size}
+    found = paths.auto([frozenset(labels) for labels in inputs], output, sizes)
+    return tuple((a, b) for a, b in paths.linear_to_ssa(found))
