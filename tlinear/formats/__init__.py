@@ -89,7 +89,7 @@ def resolve_rank(
     Examples
     --------
     >>> resolve_rank("cp", (4, 4), (2, 5), 0.5), resolve_rank("tucker", (4, 4), (2, 5), 0.5)
-    (5, (3, 3, 2, 3))
+    (5, (3, 3, 1, 3))
     >>> resolve_rank("blocktt", (4, 4), (2, 5), 100)
     (1, 8, 1)
     """

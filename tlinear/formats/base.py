@@ -20,11 +20,11 @@ from numpy.typing import DTypeLike
 
 from tlinear import ranks
 from tlinear.algorithms.report import Report
-from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, to_inexact
+from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.execute import contract
 from tlinear.contraction.network import Label, Labels, Network
 from tlinear.contraction.plan import cached_plan
-from tlinear.errors import DTypeError, ParameterError, ShapeError
+from tlinear.errors import ParameterError, ShapeError
 from tlinear.formats.initialization import random_operands
 from tlinear.ranks import Bonds, Rank, RankRules
 from tlinear.shapes import as_shape
@@ -165,7 +165,7 @@ class FactorizedTensor(ABC):
         network = cls._network_for(in_shape, out_shape, cls.resolve_bonds(in_shape, out_shape, rank))
         target = 1.0 / math.sqrt(3 * math.prod(in_shape)) if std is None else std
         generator = np.random.default_rng(rng)
-        operands = random_operands(network, target, np.dtype(dtype), generator, cls.constant_operands)
+        operands = random_operands(network, target, parameter_dtype(dtype), generator, cls.constant_operands)
         return cls.from_operands(operands, len(in_shape), len(out_shape))
 
     @classmethod
@@ -341,9 +341,7 @@ class FactorizedTensor(ABC):
         DTypeError
             When `dtype` is not real or complex floating, or would drop imaginary parts.
         """
-        wanted = np.dtype(dtype)
-        if wanted.kind not in "fc" or (self.dtype.kind == "c" and wanted.kind == "f"):
-            raise DTypeError(f"A tensor of dtype {self.dtype} cannot become {wanted}. Pass a dtype that holds it.")
+        wanted = parameter_dtype(dtype, self.dtype)
         return self.with_operands({name: array.astype(wanted) for name, array in self.operands.items()})
 
     def __repr__(self) -> str:

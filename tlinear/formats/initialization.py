@@ -9,7 +9,7 @@ import numpy as np
 
 from tlinear.arrays import Array, DType
 from tlinear.contraction.network import Network
-from tlinear.errors import DTypeError, OptionError
+from tlinear.errors import OptionError
 
 __all__ = ["operand_std", "random_operands"]
 
@@ -74,6 +74,4 @@ def _normal(shape: tuple[int, ...], std: float, dtype: DType, rng: np.random.Gen
     if dtype.kind == "c":
         real, imag = rng.standard_normal((2, *shape))
         return np.asarray((real + 1j * imag) * (std / math.sqrt(2.0))).astype(dtype)
-    if dtype.kind != "f":
-        raise DTypeError(f"dtype={dtype} cannot hold parameters. Pass a real or complex floating dtype.")
     return (rng.standard_normal(shape) * std).astype(dtype)
