@@ -211,7 +211,7 @@ BAD_CALLS = [
     (lambda: Linear(16, 10, dtype=int), DTypeError, "int64 cannot hold parameters"),
     (lambda: FactorizedLinear((4, 4), (2, 5), dtype=int), DTypeError, "int64 cannot hold parameters"),
     (lambda: Linear.from_arrays(np.ones((10, 16)), np.ones(16)), ShapeError, "bias has shape (16,), but the layer has out_features=10"),
-    (lambda: DENSE.with_parameters({"weight": np.ones((10, 15)), "bias": np.ones(10)}), ShapeError, "weight has shape (10, 15), but this layer's has (10, 16)"),
+    (lambda: DENSE.with_parameters({"weight": np.ones((10, 15)), "bias": np.ones(10)}), ShapeError, "weight has shape (10, 15), but must have (10, 16)"),
 ]  # fmt: skip
 
 

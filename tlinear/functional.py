@@ -17,7 +17,8 @@ from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dty
 from tlinear.contraction.execute import Tape, contract, contract_with_tape, intermediates, push_forward
 from tlinear.contraction.plan import Implementation, Mode, Plan, batch_bucket, cached_plan, check_implementation
 from tlinear.errors import DTypeError, ShapeError
-from tlinear.formats.base import FactorizedTensor, check_known_names
+from tlinear.formats.base import FactorizedTensor
+from tlinear.named_arrays import check_known_names
 from tlinear.shapes import format_shape
 
 __all__ = [
@@ -149,7 +150,7 @@ def linear_jvp(
     primals = {f"weight.{name}": operand for name, operand in weight.operands.items()}
     if call.bias is not None:
         primals["bias"] = call.bias
-    check_known_names(tangents, primals)
+    check_known_names(tangents, primals, "The tangents")
     checked = {name: check_tangent(tangent, primals[name], name) for name, tangent in tangents.items()}
     directions: list[Array | None] = [None if dx is None else call.flatten(check_tangent(dx, call.x, "dx"))]
     for name in weight.operands:
@@ -202,8 +203,8 @@ def linear_trace(
     equations: dict[str, str] = {}
     for name, equation, array in intermediates(call.plan, call.operands):
         arrays[name], equations[name] = array, equation
-    arrays["y"] = call.output(contract(call.plan, call.operands))
     last = call.plan.steps[-1].name
+    arrays["y"] = call.output(np.permute_dims(arrays[last], call.plan.output_axes))
     equations["y"] = f"y = {last}, its axes in order and merged{'' if call.bias is None else ', plus bias'}"
     return Trace(call.plan, arrays, equations)
 

@@ -13,9 +13,9 @@ from tlinear.contraction.plan import Implementation, Mode, Plan, check_implement
 from tlinear.decomposition import Decomposition, decompose
 from tlinear.errors import DTypeError, FactorizationError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
-from tlinear.formats.base import check_same_names
 from tlinear.functional import Gradients, Trace, check_bias, factorized_linear, linear_jvp, linear_trace, linear_vjp
 from tlinear.linear import Layer, Linear, uniform
+from tlinear.named_arrays import check_same_names
 from tlinear.ranks import Rank
 from tlinear.shapes import as_shape, is_integer, resolve_shape
 
@@ -232,7 +232,7 @@ class FactorizedLinear(Layer):
         return named | ({} if self.bias is None else {"bias": self.bias})
 
     def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Self:
-        check_same_names(parameters, self.parameters())
+        check_same_names(parameters, self.parameters(), "The parameters")
         arrays = {name: to_inexact(array, name) for name, array in parameters.items()}
         weight = self.weight.with_operands({name: arrays[f"weight.{name}"] for name in self.weight.operands})
         return self.from_weight(weight, arrays.get("bias"), implementation=self.implementation)

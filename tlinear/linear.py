@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype, parameter_dtype, to_inexact
 from tlinear.errors import ShapeError, StateError
-from tlinear.formats.base import check_known_names, check_same_names
 from tlinear.functional import Gradients, bias_gradient, check_bias, check_cotangent, check_input, check_tangent
+from tlinear.named_arrays import check_known_names, check_same_names, check_same_shapes
 from tlinear.shapes import is_integer
 
 __all__ = ["Layer", "Linear", "uniform"]
@@ -172,14 +172,9 @@ class Linear(Layer):
         return {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
 
     def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Self:
-        check_same_names(parameters, self.parameters())
-        layer = self.from_arrays(parameters["weight"], parameters.get("bias"))
-        if layer.weight.shape != self.weight.shape:
-            raise ShapeError(
-                f"weight has shape {layer.weight.shape}, but this layer's has {self.weight.shape}. "
-                "Build a new layer with Linear.from_arrays for another shape."
-            )
-        return layer
+        check_same_names(parameters, self.parameters(), "The parameters")
+        check_same_shapes(parameters, self.parameters(), "Linear", "Use Linear.from_arrays for another shape.")
+        return self.from_arrays(parameters["weight"], parameters.get("bias"))
 
     def __call__(self, x: ArrayLike) -> Array:
         array, dtype = self._checked(x)
@@ -209,18 +204,19 @@ class Linear(Layer):
     def jvp(
         self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
     ) -> tuple[Array, Array]:
-        array, _ = self._checked(x)
+        array, dtype = self._checked(x)
         primals, tangents = self.parameters(), tangents or {}
-        check_known_names(tangents, primals)
-        y = self(array)
-        dy = np.zeros_like(y)
+        check_known_names(tangents, primals, "The tangents")
+        moved = {name: check_tangent(tangent, primals[name], name) for name, tangent in tangents.items()}
+        work = compute_dtype(dtype)
+        dy = np.zeros((*array.shape[:-1], self.out_features), work)
         if dx is not None:
-            dy = dy + check_tangent(dx, array, "dx") @ self.weight.T
-        if "weight" in tangents:
-            dy = dy + array @ check_tangent(tangents["weight"], self.weight, "weight").T
-        if "bias" in tangents:
-            dy = dy + check_tangent(tangents["bias"], primals["bias"], "bias")
-        return y, dy.astype(y.dtype, copy=False)
+            dy += check_tangent(dx, array, "dx").astype(work) @ self.weight.T
+        if "weight" in moved:
+            dy += array.astype(work) @ moved["weight"].T
+        if "bias" in moved:
+            dy += moved["bias"]
+        return self(array), dy.astype(dtype, copy=False)
 
     def _checked(self, x: ArrayLike) -> tuple[Array, DType]:
         array = check_input(x, self.in_features)

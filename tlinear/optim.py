@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tlinear.arrays import Array, match_dtype
-from tlinear.errors import OptionError, ParameterError, ShapeError
+from tlinear.errors import OptionError
+from tlinear.named_arrays import check_same_names, check_same_shapes
 
 __all__ = ["SGD", "Adam", "AdamState", "SGDState"]
 
@@ -158,16 +159,7 @@ def _check_range(name: str, value: float, below: float) -> None:
 
 
 def _check_match(parameters: Arrays, gradients: Arrays, state: Arrays) -> None:
-    for what, other in (("gradients", gradients), ("state", state)):
-        if set(other) != set(parameters):
-            missing, unknown = sorted(set(parameters) - set(other)), sorted(set(other) - set(parameters))
-            raise ParameterError(
-                f"The {what} lack {missing} and hold {unknown} besides; the parameters are {sorted(parameters)}. "
-                "Pass the same names in all, with a state from init(parameters)."
-            )
-        for name, array in parameters.items():
-            if np.shape(other[name]) != array.shape:
-                raise ShapeError(
-                    f"The {what} hold {name} with shape {np.shape(other[name])}, but the parameter has {array.shape}. "
-                    "Pass the gradient of that parameter, and a state from init(parameters)."
-                )
+    remedy = "Pass the gradient of each parameter, and a state from init(parameters)."
+    for what, other in (("The gradients", gradients), ("The state's arrays", state)):
+        check_same_names(other, parameters, what)
+        check_same_shapes(other, parameters, what, remedy)

@@ -125,7 +125,7 @@ def test_with_operands_names_what_is_missing_or_misshapen():
     tensor = TTTensor.random((2,), (3,), 1, rng=0)
     with pytest.raises(ParameterError, match=re.escape("Missing: ['cores.1']; unknown: ['core']")):
         tensor.with_operands({"cores.0": tensor.cores[0], "core": tensor.cores[1]})
-    with pytest.raises(ShapeError, match=re.escape("cores.1 has shape (1, 4, 1), but this tensor's has (1, 3, 1)")):
+    with pytest.raises(ShapeError, match=re.escape("cores.1 has shape (1, 4, 1), but must have (1, 3, 1)")):
         tensor.with_operands({"cores.0": tensor.cores[0], "cores.1": np.ones((1, 4, 1))})
 
 

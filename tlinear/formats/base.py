@@ -24,12 +24,13 @@ from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, parameter
 from tlinear.contraction.execute import contract
 from tlinear.contraction.network import Label, Labels, Network
 from tlinear.contraction.plan import cached_plan
-from tlinear.errors import ParameterError, ShapeError
+from tlinear.errors import ShapeError
 from tlinear.formats.initialization import random_operands
+from tlinear.named_arrays import check_same_names, check_same_shapes
 from tlinear.ranks import Bonds, Rank, RankRules
 from tlinear.shapes import as_shape
 
-__all__ = ["FactorizedTensor", "check_known_names", "check_same_names"]
+__all__ = ["FactorizedTensor"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,13 +118,9 @@ class FactorizedTensor(ABC):
 
     def with_operands(self, operands: Mapping[str, Array]) -> Self:
         """The same format and shape with other numbers; every operand must be there, in its shape."""
-        check_same_names(operands, self.operands)
-        for name, array in self.operands.items():
-            if np.shape(operands[name]) != array.shape:
-                raise ShapeError(
-                    f"{name} has shape {np.shape(operands[name])}, but this tensor's has {array.shape}. "
-                    f"Build a new {type(self).__name__} for another shape or rank."
-                )
+        name = type(self).__name__
+        check_same_names(operands, self.operands, f"The operands of {name}")
+        check_same_shapes(operands, self.operands, name, f"Build a new {name} for another shape or rank.")
         fields = {field.name: getattr(self, field.name) for field in _split_fields(type(self))}
         return self.from_operands(operands, **fields)
 
@@ -238,7 +235,7 @@ class FactorizedTensor(ABC):
             )
         n_out = self.n_modes - n_in
         labels = self.labels(n_in, n_out)
-        check_same_names(self.operands, labels)
+        check_same_names(self.operands, labels, f"The operands of {type(self).__name__}")
         sizes: dict[Label, int] = dict.fromkeys(self.unit_labels(n_in, n_out), 1)
         owner = dict.fromkeys(sizes, "the format, which fixes it at 1")
         for name, axes in labels.items():
@@ -362,19 +359,3 @@ def _split_fields(cls: type[FactorizedTensor]) -> list[dataclasses.Field[Any]]:
 
 def _numbered(prefix: str, operands: Mapping[str, Array]) -> list[str]:
     return [f"{prefix}.{k}" for k in range(sum(name.startswith(prefix + ".") for name in operands))]
-
-
-def check_same_names(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raise :class:`ParameterError` unless both have the same names."""
-    if set(given) != set(expected):
-        missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
-        raise ParameterError(
-            f"Missing: {missing}; unknown: {unknown}. The names are {sorted(expected)}. Pass each of them exactly once."
-        )
-
-
-def check_known_names(given: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raise :class:`ParameterError` when a name is given that is not expected."""
-    unknown = sorted(set(given) - set(expected))
-    if unknown:
-        raise ParameterError(f"Unknown: {unknown}. The names are {sorted(expected)}.")
