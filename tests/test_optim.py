@@ -40,7 +40,7 @@ def test_adam_follows_its_equations():
     for t, gradient in enumerate(np.array([[1.0, -3.0], [0.5, 0.0], [-2.0, 4.0]]), start=1):
         parameters, state = adam.update(parameters, {"w": gradient}, state)
         m, v = 0.5 * m + 0.5 * gradient, 0.75 * v + 0.25 * gradient**2
-        theta = theta * (1 - 0.1 * 0.5) - 0.1 * (m / (1 - 0.5**t)) / (np.sqrt(v / (1 - 0.75**t)) + 0.125)
+        theta = theta * (1 - 0.1 * 0.5) - m / (1 - 0.5**t) / (np.sqrt(v / (1 - 0.75**t)) + 0.125) * 0.1
         assert state.n_updates == t
         np.testing.assert_array_equal(parameters["w"], theta)
 
@@ -72,6 +72,15 @@ def test_parameters_keep_their_dtype_and_shape(optimiser, dtype):
         "a": (np.dtype(dtype), (2, 3)),
         "b": (np.dtype(dtype), ()),
     }
+
+
+def test_half_precision_parameters_survive_a_gradient_of_zero():
+    """Adam's epsilon is 0 in float16; its state is kept in float32."""
+    adam, parameters = Adam(0.5), {"w": np.ones(2, np.float16)}
+    parameters, state = adam.update(parameters, {"w": np.array([0.0, 1.0], np.float16)}, adam.init(parameters))
+    assert parameters["w"].tolist() == [1.0, 0.5]
+    assert parameters["w"].dtype == np.float16
+    assert state.square["w"].dtype == np.float32
 
 
 def test_adam_steps_along_a_complex_gradient():

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlinear.arrays import Array, match_dtype
+from tlinear.arrays import Array, compute_dtype, match_dtype
 from tlinear.errors import OptionError
 from tlinear.named_arrays import check_same_names, check_same_shapes
 
@@ -71,7 +71,7 @@ class SGD:
 
     def init(self, parameters: Arrays) -> SGDState:
         """The state before the first update."""
-        return SGDState({name: np.zeros_like(array) for name, array in parameters.items()})
+        return SGDState({name: _zeros(array) for name, array in parameters.items()})
 
     def update(self, parameters: Arrays, gradients: Arrays, state: SGDState) -> tuple[dict[str, Array], SGDState]:
         """New parameters, and the state for the next update."""
@@ -80,7 +80,7 @@ class SGD:
         for name, theta in parameters.items():
             gradient = gradients[name] + self.weight_decay * theta
             v = self.momentum * state.velocity[name] + gradient
-            velocity[name] = match_dtype(v, theta.dtype)
+            velocity[name] = v
             updated[name] = match_dtype(theta - self.learning_rate * v, theta.dtype)
         return updated, SGDState(velocity)
 
@@ -132,8 +132,8 @@ class Adam:
         """The state before the first update."""
         return AdamState(
             0,
-            {name: np.zeros_like(array) for name, array in parameters.items()},
-            {name: np.zeros_like(array.real) for name, array in parameters.items()},
+            {name: _zeros(array) for name, array in parameters.items()},
+            {name: _zeros(array.real) for name, array in parameters.items()},
         )
 
     def update(self, parameters: Arrays, gradients: Arrays, state: AdamState) -> tuple[dict[str, Array], AdamState]:
@@ -143,14 +143,23 @@ class Adam:
         updated, mean, square = {}, {}, {}
         for name, theta in parameters.items():
             gradient = gradients[name]
-            m = self.beta1 * state.mean[name] + (1.0 - self.beta1) * gradient
-            v = self.beta2 * state.square[name] + (1.0 - self.beta2) * np.abs(gradient) ** 2
-            direction = (m / (1.0 - self.beta1**t)) / (np.sqrt(v / (1.0 - self.beta2**t)) + self.epsilon)
-            decayed = theta * (1.0 - self.learning_rate * self.weight_decay)
-            mean[name] = match_dtype(m, theta.dtype)
-            square[name] = match_dtype(v, theta.real.dtype)
-            updated[name] = match_dtype(decayed - self.learning_rate * direction, theta.dtype)
+            m = self.beta1 * state.mean[name]
+            m += (1.0 - self.beta1) * gradient
+            v = self.beta2 * state.square[name]
+            v += (1.0 - self.beta2) * (gradient * np.conj(gradient)).real
+            root = np.sqrt(v / (1.0 - self.beta2**t))
+            root += self.epsilon
+            step = m / (1.0 - self.beta1**t)
+            step /= root
+            step *= self.learning_rate
+            decayed = theta * (1.0 - self.learning_rate * self.weight_decay) if self.weight_decay else theta
+            mean[name], square[name], updated[name] = m, v, match_dtype(decayed - step, theta.dtype)
         return updated, AdamState(t, mean, square)
+
+
+def _zeros(array: Array) -> Array:
+    """The state of one parameter: of float16 in float32, where neither epsilon nor a small square vanishes."""
+    return np.zeros(array.shape, compute_dtype(array.dtype))
 
 
 def _check_range(name: str, value: float, below: float) -> None:

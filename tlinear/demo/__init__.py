@@ -1,0 +1,1 @@
+"""``tlinear demo``: a trained network whose hidden layer is compressed in every format, and measured."""

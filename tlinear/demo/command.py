@@ -1,0 +1,117 @@
+"""``tlinear demo``: its arguments, and what it does with them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tlinear.demo import figure, report
+from tlinear.demo.data import SOURCES
+from tlinear.demo.dependency import dependency
+from tlinear.demo.experiment import Progress, run
+from tlinear.demo.settings import QUICK, Settings
+from tlinear.errors import MissingDependencyError
+
+__all__ = ["PURPOSE", "add_arguments", "execute"]
+
+PURPOSE = (
+    "Train a network on real handwritten digits, compress its hidden layer in every format, and compare accuracy "
+    "before and after fine-tuning, size and speed with the dense layer."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """State what the command takes."""
+    parser.set_defaults(execute=execute)
+    parser.add_argument("--quick", action="store_true", help="a small network and little training: a few seconds")
+    parser.add_argument(
+        "--plot", type=Path, metavar="PATH", default=Path("tlinear-demo.png"), help="save the plot there (%(default)s)"
+    )
+    parser.add_argument("--no-plot", dest="plot", action="store_const", const=None, help="save no plot")
+    _add_setting(parser, "data", "the images", choices=list(SOURCES))
+    _add_setting(parser, "seed", "decides the split, the initial network and the order of the batches", type=int)
+    _add_setting(parser, "hidden", "features on both sides of the layer", type=int)
+    _add_setting(
+        parser,
+        "ranks",
+        "fractions of the dense parameters such as 0.05, or ranks such as 4",
+        type=_rank,
+        nargs="+",
+        metavar="RANK",
+    )
+    _add_setting(parser, "epochs", "of the dense network's training", type=int)
+    _add_setting(parser, "fine_tune_epochs", "of every network afterwards", type=int)
+
+
+def _add_setting(parser: argparse.ArgumentParser, name: str, meaning: str, **options: Any) -> None:
+    """An argument that stays absent unless given, because ``--quick`` has other defaults."""
+    full, quick = (_text(getattr(settings, name)) for settings in (Settings(), QUICK))
+    default = full if full == quick else f"{full}; {quick} with --quick"
+    option = f"--{name.replace('_', '-')}"
+    parser.add_argument(option, default=argparse.SUPPRESS, help=f"{meaning} ({default})", **options)
+
+
+def _text(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _rank(text: str) -> int | float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Run the experiment; the progress goes to stderr, the table to stdout."""
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    given = {name: value for name, value in vars(options).items() if name in fields}
+    if "ranks" in given:
+        given["ranks"] = tuple(given["ranks"])
+    settings = dataclasses.replace(QUICK if options.quick else Settings(), **given)
+    plot = _usable(options.plot)
+    with _progress_bar() as progress:
+        result = run(settings, progress)
+    report.show(result, sys.stdout)
+    if plot is not None:
+        figure.save(result, plot)
+        _say(f"the plot is saved as {plot}")
+
+
+def _usable(plot: Path | None) -> Path | None:
+    """The path if a plot can be saved there, None if none is wanted or matplotlib is not installed."""
+    if plot is not None:
+        try:
+            figure.check_path(plot)
+        except MissingDependencyError as error:
+            _say(f"no plot will be saved. {error}")
+            return None
+    return plot
+
+
+def _say(message: str) -> None:
+    print(f"tlinear: {message}", file=sys.stderr)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    with dependency("rich"):
+        from rich import progress as bars
+        from rich.console import Console
+    columns = (
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+    )
+    console = Console(stderr=True)
+    with bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, fraction: bar.update(task, description=what, completed=fraction)

@@ -1,0 +1,35 @@
+"""The packages of the ``[demo]`` extra, which are imported on use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tlinear.errors import MissingDependencyError
+
+__all__ = ["dependency"]
+
+
+@contextmanager
+def dependency(package: str) -> Iterator[None]:
+    """Around the imports of a package: one that is not installed is named, with the remedy.
+
+    Raises
+    ------
+    MissingDependencyError
+        When a module imported inside is not installed.
+
+    Examples
+    --------
+    >>> with dependency("a package that nobody has"):
+    ...     import nobody_has_this
+    Traceback (most recent call last):
+        ...
+    tlinear.errors.MissingDependencyError: The demo needs a package that nobody has, but nobody_has_this ...
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"The demo needs {package}, but {error.name} is not installed: pip install 'tlinear[demo]'"
+        ) from error
