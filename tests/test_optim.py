@@ -96,7 +96,9 @@ def test_a_layer_of_every_format_learns_a_layer_of_its_own_kind(factorization):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((64, 16))
     target = tlinear.FactorizedLinear((4, 4), (2, 5), factorization=factorization, rank=2, rng=1)(x)
-    layer = tlinear.FactorizedLinear((4, 4), (2, 5), factorization=factorization, rank=3 if factorization == "cp" else 2, rng=2)
+    layer = tlinear.FactorizedLinear(
+        (4, 4), (2, 5), factorization=factorization, rank=3 if factorization == "cp" else 2, rng=2
+    )
     adam = Adam(0.02)
     state = adam.init(layer.parameters())
     losses = []

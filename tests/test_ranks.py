@@ -123,7 +123,9 @@ def test_largest_useful_rank(factorization, in_shape, out_shape, largest):
 
 def test_the_ones_at_the_ends_may_be_left_out():
     assert resolve_rank("tt", (4, 4), (2, 5), (3, 4, 2)) == (1, 3, 4, 2, 1)
-    assert resolve_rank("blocktt", (4, 4), (2, 5), [3]) == resolve_rank("blocktt", (4, 4), (2, 5), (1, 3, 1)) == (1, 3, 1)
+    assert (
+        resolve_rank("blocktt", (4, 4), (2, 5), [3]) == resolve_rank("blocktt", (4, 4), (2, 5), (1, 3, 1)) == (1, 3, 1)
+    )
 
 
 @pytest.mark.parametrize("numpy_type", [np.int8, np.int64, np.float32, np.float64])

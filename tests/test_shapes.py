@@ -76,7 +76,9 @@ def test_impossible_shape_names_the_nearest_possible_ones(features, n_modes, few
         tensorize_shape(features, n_modes)
 
 
-@pytest.mark.parametrize(("features", "n_modes"), [(0, 2), (-4, 2), (16, 0), (16.0, 2), (True, 1), (16, None), ("16", 2)])
+@pytest.mark.parametrize(
+    ("features", "n_modes"), [(0, 2), (-4, 2), (16, 0), (16.0, 2), (True, 1), (16, None), ("16", 2)]
+)
 def test_numbers_that_are_no_counts_are_refused(features, n_modes):
     with pytest.raises(ShapeError, match="is not a positive integer"):
         tensorize_shape(features, n_modes)
@@ -91,7 +93,9 @@ def test_any_sequence_of_integers_becomes_a_tuple_of_ints(shape):
 
 @pytest.mark.parametrize("shape", [16, np.int64(16), (), (4, 0), (4, -1), (4, 4.0), (True, 4), "44", None, (4, None)])
 def test_what_is_no_shape_is_refused(shape):
-    with pytest.raises(ShapeError, match=r"in_tensorized_features.*Pass a sequence of positive integers, such as \(4, 4\)"):
+    with pytest.raises(
+        ShapeError, match=r"in_tensorized_features.*Pass a sequence of positive integers, such as \(4, 4\)"
+    ):
         FactorizedLinear(shape, (2, 5))
 
 

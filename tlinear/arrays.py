@@ -99,7 +99,9 @@ def parameter_dtype(dtype: DTypeLike, source: DType | None = None) -> DType:
     if wanted.kind not in "fc":
         raise DTypeError(f"dtype={wanted} cannot hold parameters. Pass a real or complex floating dtype.")
     if source is not None and source.kind == "c" and wanted.kind == "f":
-        raise DTypeError(f"dtype={wanted} cannot hold {source} without losing its imaginary part. Pass a complex dtype.")
+        raise DTypeError(
+            f"dtype={wanted} cannot hold {source} without losing its imaginary part. Pass a complex dtype."
+        )
     return wanted
 
 

@@ -49,7 +49,9 @@ def test_only_the_reconstructed_plan_forms_the_dense_weight(network, batch_size)
 def test_auto_takes_the_plan_that_is_predicted_to_be_faster(network, batch_size):
     for mode in ("forward", "training"):
         seconds = {
-            implementation: cached_plan(network, implementation, mode, 1 << batch_size.bit_length(), np.dtype(float)).seconds
+            implementation: cached_plan(
+                network, implementation, mode, 1 << batch_size.bit_length(), np.dtype(float)
+            ).seconds
             for implementation in PLANNED
         }
         assert seconds["auto"] == min(seconds["factorized"], seconds["reconstructed"])
@@ -61,9 +63,7 @@ def test_backward_costs_two_products_a_step(network, implementation, batch_size)
     training = plan(network, implementation=implementation, mode="training", batch_size=batch_size)
     assert len(training.pairs) == 3 * len(training.steps)
     for step in training.steps:
-        multiplications = {
-            np.prod(pair.n_multiply.at(batch_size)) for pair in (step.forward, step.to_a, step.to_b)
-        }
+        multiplications = {np.prod(pair.n_multiply.at(batch_size)) for pair in (step.forward, step.to_a, step.to_b)}
         assert len(multiplications) == 1
 
 

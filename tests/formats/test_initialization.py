@@ -47,7 +47,9 @@ def fourth_moment(network, constant):
     sizes = {label: size for label, size in network.label_sizes if label >= network.n_modes}
     total = 0
     for pairings in itertools.product(range(3), repeat=len(axes)):
-        touching = {label: {p for p, carried in zip(pairings, axes, strict=True) if label in carried} for label in sizes}
+        touching = {
+            label: {p for p, carried in zip(pairings, axes, strict=True) if label in carried} for label in sizes
+        }
         total += math.prod(size**2 if len(touching[label]) == 1 else size for label, size in sizes.items())
     return total / math.prod(sizes.values()) ** 2
 
@@ -79,10 +81,12 @@ def test_sampled_variance_lies_within_its_confidence_interval(factorization, in_
     rank = "same" if factorization == "dense" else 3 if factorization != "tucker" else 2
     bonds = cls.resolve_bonds(in_shape, out_shape, rank)
     kurtosis = fourth_moment(cls._network_for(in_shape, out_shape, bonds), cls.constant_operands)
-    mean = np.mean([
-        np.mean(np.abs(cls.random(in_shape, out_shape, rank, std=std, dtype=dtype, rng=rng).to_tensor()) ** 2)
-        for _ in range(n)
-    ])
+    mean = np.mean(
+        [
+            np.mean(np.abs(cls.random(in_shape, out_shape, rank, std=std, dtype=dtype, rng=rng).to_tensor()) ** 2)
+            for _ in range(n)
+        ]
+    )
     assert abs(mean / std**2 - 1.0) <= 4.9 * math.sqrt((kurtosis - 1.0) / n)
 
 

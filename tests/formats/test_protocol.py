@@ -80,9 +80,7 @@ def test_a_format_of_ones_own_needs_one_class():
 
     x = np.random.default_rng(0).integers(-2, 3, (3, 16)).astype(float)
     for cls, rank in ((TensorRing, 2), (KroneckerTensor, "same")):
-        integer = {
-            name: np.sign(array) for name, array in cls.random((4, 4), (2, 5), rank, rng=0).operands.items()
-        }
+        integer = {name: np.sign(array) for name, array in cls.random((4, 4), (2, 5), rank, rng=0).operands.items()}
         weight = cls.from_operands(integer, 2)
         matrices = {
             implementation: FactorizedLinear.from_weight(weight, implementation=implementation)(x)
