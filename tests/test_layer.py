@@ -194,6 +194,7 @@ BAD_CALLS = [
     (lambda: tlinear.factorized_linear(np.ones(16), LAYER.weight, np.ones(9)), ShapeError, "bias has shape (9,), but the layer has out_features=10"),
     (lambda: FactorizedLinear.from_weight(np.ones((10, 16))), FactorizationError, "weight is of type ndarray, not a FactorizedTensor"),
     (lambda: FactorizedLinear.from_weight(tlinear.TTTensor.random((4,), (4,), 1).with_operands), FactorizationError, "not a FactorizedTensor"),
+    (lambda: tlinear.factorized_linear(np.ones(16), np.ones((10, 16))), FactorizationError, "weight is of type ndarray, not a FactorizedTensor"),
     (lambda: FactorizedLinear((4, 4), (2, 5), factorization="mps"), FactorizationError, "factorization='mps' is not known"),
     (lambda: FactorizedLinear.from_linear(DENSE, factorization="mps"), FactorizationError, "factorization='mps' is not known"),
     (lambda: FactorizedLinear.from_linear(np.ones((10, 16))), DTypeError, "linear of type ndarray has no attribute `weight`"),

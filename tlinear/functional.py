@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype, to_inexact, to_numpy
 from tlinear.contraction.execute import Tape, contract, contract_with_tape, intermediates, push_forward
 from tlinear.contraction.plan import Implementation, Mode, Plan, batch_bucket, cached_plan, check_implementation
-from tlinear.errors import DTypeError, ShapeError
+from tlinear.errors import DTypeError, FactorizationError, ShapeError
 from tlinear.formats.base import FactorizedTensor
 from tlinear.named_arrays import check_known_names
 from tlinear.shapes import format_shape
@@ -30,6 +30,7 @@ __all__ = [
     "check_cotangent",
     "check_input",
     "check_tangent",
+    "check_weight",
     "factorized_linear",
     "linear_jvp",
     "linear_trace",
@@ -126,7 +127,8 @@ def linear_vjp(
 ) -> tuple[Array, Pullback]:
     """The result of :func:`factorized_linear`, and the pullback of its cotangents.
 
-    The pullback walks the steps of the forward plan backwards, two products a step.
+    The pullback walks the steps of the forward plan backwards, two products a step.  It holds `x`
+    and the operands, not copies of them: change none of them in place before it is called.
     """
     call = _Call.prepare(x, weight, bias, implementation, "training")
     result, tape = contract_with_tape(call.plan, call.operands)
@@ -231,6 +233,7 @@ class _Call:
         mode: Mode,
     ) -> _Call:
         check_implementation(implementation)
+        check_weight(weight)
         array = check_input(x, weight.in_features, weight.in_shape)
         offset = None if bias is None else check_bias(bias, weight.out_features)
         dtypes = (array.dtype, weight.dtype) if offset is None else (array.dtype, weight.dtype, offset.dtype)
@@ -258,6 +261,15 @@ class _Call:
         if self.bias is not None:
             y = y + self.bias
         return np.ascontiguousarray(y).astype(self.result_dtype, copy=False)
+
+
+def check_weight(weight: FactorizedTensor) -> None:
+    """Raise :class:`FactorizationError` unless `weight` is factorized."""
+    if not isinstance(weight, FactorizedTensor):
+        raise FactorizationError(
+            f"weight is of type {type(weight).__name__}, not a FactorizedTensor. "
+            "Factorize a dense one with tlinear.decompose or FactorizedLinear.from_linear."
+        )
 
 
 def check_input(x: ArrayLike, in_features: int, in_shape: tuple[int, ...] | None = None) -> Array:

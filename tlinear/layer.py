@@ -11,9 +11,18 @@ from numpy.typing import ArrayLike, DTypeLike
 from tlinear.arrays import Array, DType, check_finite, compute_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation, plan
 from tlinear.decomposition import Decomposition, decompose
-from tlinear.errors import DTypeError, FactorizationError, ShapeError
+from tlinear.errors import DTypeError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
-from tlinear.functional import Gradients, Trace, check_bias, factorized_linear, linear_jvp, linear_trace, linear_vjp
+from tlinear.functional import (
+    Gradients,
+    Trace,
+    check_bias,
+    check_weight,
+    factorized_linear,
+    linear_jvp,
+    linear_trace,
+    linear_vjp,
+)
 from tlinear.linear import Layer, Linear, uniform
 from tlinear.named_arrays import check_same_names
 from tlinear.ranks import Rank
@@ -106,11 +115,7 @@ class FactorizedLinear(Layer):
         10
         """
         check_implementation(implementation)
-        if not isinstance(weight, FactorizedTensor):
-            raise FactorizationError(
-                f"weight is of type {type(weight).__name__}, not a FactorizedTensor. "
-                "Use from_linear to factorize a dense one."
-            )
+        check_weight(weight)
         _ = weight.layer_network
         layer = cls.__new__(cls)
         layer.weight = weight

@@ -107,10 +107,13 @@ class FactorizedTensor(ABC):
     @classmethod
     def from_operands(cls, operands: Mapping[str, Array], n_in: int | None, n_out: int | None = None) -> Self:
         """The tensor with these operands by name, as :attr:`operands` gives them."""
+        names = {
+            field.name: _numbered(field.name, operands) if _is_tuple(field) else [field.name]
+            for field in cls._operand_fields()
+        }
+        check_same_names(operands, [name for group in names.values() for name in group], f"{cls.__name__}'s operands")
         values = [
-            tuple(operands[name] for name in _numbered(field.name, operands))
-            if _is_tuple(field)
-            else operands[field.name]
+            tuple(operands[name] for name in names[field.name]) if _is_tuple(field) else operands[field.name]
             for field in cls._operand_fields()
         ]
         split = {field.name: n for field, n in zip(_split_fields(cls), (n_in, n_out), strict=False)}
@@ -119,7 +122,7 @@ class FactorizedTensor(ABC):
     def with_operands(self, operands: Mapping[str, Array]) -> Self:
         """The same format and shape with other numbers; every operand must be there, in its shape."""
         name = type(self).__name__
-        check_same_names(operands, self.operands, f"The operands of {name}")
+        check_same_names(operands, self.operands, f"{name}'s operands")
         check_same_shapes(operands, self.operands, name, f"Build a new {name} for another shape or rank.")
         fields = {field.name: getattr(self, field.name) for field in _split_fields(type(self))}
         return self.from_operands(operands, **fields)
@@ -235,7 +238,7 @@ class FactorizedTensor(ABC):
             )
         n_out = self.n_modes - n_in
         labels = self.labels(n_in, n_out)
-        check_same_names(self.operands, labels, f"The operands of {type(self).__name__}")
+        check_same_names(self.operands, labels, f"{type(self).__name__}'s operands")
         sizes: dict[Label, int] = dict.fromkeys(self.unit_labels(n_in, n_out), 1)
         owner = dict.fromkeys(sizes, "the format, which fixes it at 1")
         for name, axes in labels.items():
