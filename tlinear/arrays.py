@@ -48,8 +48,8 @@ def to_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
     except (TypeError, ValueError, RuntimeError) as error:
         raise DTypeError(
             f"{name} of type {type(array).__name__} (dtype {getattr(array, 'dtype', 'unknown')}, device "
-            f"{getattr(array, 'device', 'unknown')}) cannot be read as a NumPy array: {error}. "
-            "Move it to the CPU and to a dtype NumPy has, such as float32, first."
+            f"{getattr(array, 'device', 'unknown')}) cannot be read as a NumPy array: {str(error).rstrip('.')}. "
+            "Pass numbers that numpy.asarray takes: dense, on the CPU, in a dtype that NumPy has, such as float32."
         ) from error
     if result.dtype.kind not in "biufc":
         raise DTypeError(f"{name} has dtype {result.dtype}, which is not numeric. Pass real or complex numbers.")
