@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlinear.arrays import Array, check_finite, to_inexact
+from tlinear.algorithms.report import relative_error
+from tlinear.arrays import Array, DType, check_finite, to_inexact
 from tlinear.errors import FactorizationError, OptionError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.ranks import Rank
@@ -28,16 +29,17 @@ class Decomposition:
     tensor : FactorizedTensor
         The result, in the dtype of the source.
     relative_error : float
-        ``|source - result| / |source|`` in the Frobenius norm, of the result as it is returned;
-        0 when both are zero.
+        ``|source - result| / |source|`` in the Frobenius norm, of the result as it is returned,
+        rounded to its dtype; 0 when both are zero.
     converged : bool
-        False when the iterations ran out first.
+        False when the iterations ran out first; the result is then the best that was found.
     stop_reason : str
         Why the algorithm stopped.
     n_iterations : int
         0 for a direct algorithm.
     history : tuple of float
-        The relative error after each iteration.
+        The relative error after each iteration, before the result was rounded to its dtype;
+        it never rises.  Empty for a direct algorithm.
     """
 
     tensor: FactorizedTensor
@@ -75,7 +77,21 @@ def decompose(
     rng: np.random.Generator | int | None = 0,
     **options: Any,
 ) -> Decomposition:
-    """Factorize a dense tensor.
+    r"""Factorize a dense tensor: find operands whose reconstruction W is close to T.
+
+    .. math:: \mathrm{relative\ error} = \|T - W\|_F / \|T\|_F
+
+    ============  =======================================  ========================================
+    format        algorithm                                error, compared with the best of this rank
+    ============  =======================================  ========================================
+    CP            alternating least squares                no bound; a matrix: the best
+    Tucker        sequentially truncated HOSVD, then HOOI  at most ``sqrt(d)`` times; a matrix: the best
+    TT            TT-SVD                                   at most ``sqrt(d - 1)`` times
+    BlockTT       TT-SVD over the d pairs of modes         at most ``sqrt(d - 1)`` times
+    ============  =======================================  ========================================
+
+    Multiplying the tensor by a power of two multiplies the result by it and changes nothing else,
+    not even a bit, unless numbers leave the range of the dtype.
 
     Parameters
     ----------
@@ -95,7 +111,9 @@ def decompose(
     Returns
     -------
     Decomposition
-        Computed in float64 or complex128 and cast back to the dtype of `tensor` (float64 for integers).
+        Computed in float64 or complex128 and cast back to the dtype of `tensor` (float64 for
+        integers).  The rank is the one that was asked for, with zeros or redundant components
+        where the tensor needs less; it shares no memory with `tensor`.
 
     Raises
     ------
@@ -105,6 +123,8 @@ def decompose(
         When an entry is NaN or infinite.
     RankError, FactorizationError, OptionError
         When the respective argument is none of the above.
+    DecompositionError
+        When LAPACK fails on a matrix.
 
     Examples
     --------
@@ -116,36 +136,58 @@ def decompose(
     cls = find_format(factorization)
     source = to_inexact(tensor, "tensor")
     if source.ndim == 0 or source.size == 0:
-        raise ShapeError(f"A tensor of shape {source.shape} has nothing to factorize. Pass one with at least one entry.")
+        raise ShapeError(f"A tensor of shape {source.shape} has nothing to factorize. Pass one with modes and entries.")
     check_finite(source, "tensor")
     _check_split(cls, source.shape, n_in)
     _check_options(cls, options)
 
     # a power of two takes the entries near 1, so that no square overflows or vanishes, and is exact
-    exponent = int(np.frexp(np.max(np.abs(source)).astype(np.float64))[1])
-    scaled = _times_power_of_two(source.astype(np.complex128 if source.dtype.kind == "c" else np.float64), -exponent)
+    dtype = source.dtype.newbyteorder("=")
+    work = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
+    exponent = _exponent(source)
+    scaled = np.ascontiguousarray(_times_power_of_two(source, -exponent, work))
     n_first = source.ndim if n_in is None else n_in
     bonds = cls.resolve_bonds(source.shape[:n_first], source.shape[n_first:], rank)
-    operands, report = cls.fit(scaled, n_first, bonds, rng=np.random.default_rng(rng), **options)
+    fitted, report = cls.fit(scaled, n_first, bonds, rng=np.random.default_rng(rng), **options)
 
-    # the tensor is linear in each operand, so that scaling the first scales it
-    first = next(iter(operands))
-    operands = {**operands, first: _times_power_of_two(operands[first], exponent)}
-    cast = {name: operand.astype(source.dtype) for name, operand in operands.items()}
-    result = cls.from_operands(cast, n_in, None if n_in is None else source.ndim - n_in)
-    error = _relative_error(scaled, _times_power_of_two(result.astype(scaled.dtype).to_tensor(), -exponent))
+    # the tensor is linear in each operand, so that the exponents of all operands together are the tensor's
+    split = (n_in, None if n_in is None else source.ndim - n_in)
+    exponents = _share_exponent(fitted, exponent, dtype)
+    operands = {name: _times_power_of_two(array, exponents[name], dtype) for name, array in fitted.items()}
+    rounded = {name: _times_power_of_two(array, -exponents[name], work) for name, array in operands.items()}
+    error = relative_error(scaled, cls.from_operands(rounded, *split).to_tensor())
+    result = cls.from_operands(operands, *split)
     return Decomposition(result, error, report.converged, report.stop_reason, report.n_iterations, report.history)
 
 
-def _times_power_of_two(array: Array, exponent: int) -> Array:
-    if array.dtype.kind == "c":
-        return np.ldexp(array.real, exponent) + 1j * np.ldexp(array.imag, exponent)
-    return np.asarray(np.ldexp(array, exponent))
+def _exponent(array: Array) -> int:
+    """The least e with ``|x| < 2^e`` for the real and imaginary parts x of all entries; 0 for zeros."""
+    parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
+    return int(np.frexp(max(np.max(np.abs(part)) for part in parts))[1])
 
 
-def _relative_error(source: Array, result: Array) -> float:
-    error, norm = float(np.linalg.norm(source - result)), float(np.linalg.norm(source))
-    return error / norm if norm > 0.0 else error
+def _times_power_of_two(array: Array, exponent: int, dtype: DType) -> Array:
+    """``2^exponent array`` in `dtype`, rounded only once: the product is taken in the wider of both dtypes."""
+    wide = array.astype(np.result_type(array.dtype, dtype))
+    if wide.dtype.kind == "c":
+        return np.asarray(np.ldexp(wide.real, exponent) + 1j * np.ldexp(wide.imag, exponent)).astype(dtype)
+    return np.asarray(np.ldexp(wide, exponent)).astype(dtype)
+
+
+def _share_exponent(operands: Mapping[str, Array], exponent: int, dtype: DType) -> dict[str, int]:
+    """The powers of two that the operands are multiplied by, `exponent` in all.
+
+    The first takes everything, unless its entries would overflow in `dtype`, or lose digits
+    because they become subnormal; what is too much for it goes to the next.
+    """
+    limits, shares = np.finfo(dtype), dict.fromkeys(operands, 0)
+    for name, operand in operands.items():
+        size = _exponent(operand)
+        most, least = limits.maxexp - 1 - size, min(0, limits.minexp + limits.nmant - size)
+        shares[name] = min(max(exponent, least), most)
+        exponent -= shares[name]
+    shares[name] += exponent
+    return shares
 
 
 def _check_split(cls: type[FactorizedTensor], shape: Sequence[int], n_in: int | None) -> None:

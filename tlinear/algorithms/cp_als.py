@@ -1,19 +1,23 @@
-"""CP by alternating least squares over a two-node dimension tree."""
+"""CP by alternating least squares with line search, over a two-node dimension tree."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from tlinear.algorithms.descent import check_option, descend
 from tlinear.algorithms.hosvd import unfold
-from tlinear.algorithms.report import Report
+from tlinear.algorithms.report import Report, relative_error
 from tlinear.algorithms.truncated_svd import leading_left
 from tlinear.arrays import Array
-from tlinear.errors import OptionError
 
-__all__ = ["cp_als", "khatri_rao"]
+__all__ = ["cp_als", "cp_product", "khatri_rao", "mttkrps"]
+
+_FOUND = 1e-6
+"""A start that ends with a relative error of at most this has found the tensor, and no further one is made."""
 
 
 def khatri_rao(factors: Sequence[Array]) -> Array:
@@ -30,130 +34,49 @@ def khatri_rao(factors: Sequence[Array]) -> Array:
     return product
 
 
-def cp_als(
-    tensor: Array,
-    rank: int,
-    *,
-    rng: np.random.Generator,
-    max_iterations: int = 200,
-    stop_tolerance: float = 1e-6,
-    ridge: float = 1e-10,
-    n_starts: int = 2,
-) -> tuple[Array, list[Array], Report]:
-    r"""Weights, factors of unit columns, and report: each factor in turn solves its least squares problem.
+def cp_product(weights: Array, factors: Sequence[Array]) -> Array:
+    """The tensor ``sum_r weights[r] factors[0][:, r] o .. o factors[d-1][:, r]``, o the outer product.
 
-    With :math:`K` the Khatri-Rao product of the other factors and :math:`V = K^H K` their
-    Gram matrix, which is the elementwise product of theirs,
+    Examples
+    --------
+    >>> cp_product(np.array([2, -1]), [np.array([[1, 2], [3, 4]]), np.array([[5, 6], [7, 8]])]).tolist()
+    [[-2, -2], [6, 10]]
+    """
+    shape = tuple(len(factor) for factor in factors)
+    cut = _balanced_cut(shape)
+    first = khatri_rao([weights[None], *factors[:cut]])
+    second = khatri_rao([np.ones_like(weights)[None], *factors[cut:]])
+    return (first @ second.T).reshape(shape)
 
-    .. math:: A_k \leftarrow \arg\min_A \| T_{(k)} - A K^T \|^2 + \lambda \| A - A_k \|^2
 
-    where :math:`\lambda` = `ridge` times the mean diagonal of V.  It keeps the system regular
-    when columns become collinear; being a proximal term, it vanishes at a fixed point, so
-    nothing is biased, and the error never rises.  Scaling the tensor by a constant scales
-    the weights and changes nothing else.
+def mttkrps(tensor: Array, factors: Sequence[Array]) -> Iterator[tuple[int, Array]]:
+    r"""For each mode k in turn, the pair of k and the Matricized Tensor Times Khatri-Rao Product.
 
-    Parameters
-    ----------
-    tensor : array of shape (s_1, .., s_d)
-    rank : int
-        The number R of components.
-    rng : numpy.random.Generator
-        For the columns that the singular vectors do not provide, and for further starts.
-    max_iterations : int
-        Sweeps over all modes, for each start.
-    stop_tolerance : float
-        Stop when a sweep lowers the relative error by less than this fraction of it, or the
-        relative error itself falls below 1e-8, where the residual is rounding.
-    ridge : float
-        Relative to the data, so that the result does not depend on the tensor's scale.
-    n_starts : int
-        The first start is from the leading singular vectors of the unfoldings, the others are random;
-        the best end is kept.
+    .. math:: M[s_k, r] = \sum_{s_j : j \ne k} T[s_1 .. s_d] \prod_{j \ne k} \overline{A_j[s_j, r]}
+
+    The factors are read when a mode is asked for, so that a sweep may replace ``factors[k]`` in
+    between and the modes after k see the new one.
+
+    The modes are cut into two halves.  One product of the whole tensor with the Khatri-Rao
+    product of one half serves every mode of the other, so that all modes together read the
+    tensor twice.
 
     References
     ----------
-    T. G. Kolda and B. W. Bader, Tensor Decompositions and Applications, SIAM Review 51 (2009),
-    section 3.4.  A.-H. Phan, P. Tichavsky, A. Cichocki, Fast alternating LS algorithms for high
-    order CANDECOMP/PARAFAC tensor factorizations, IEEE Trans. Signal Process. 61 (2013).
+    A.-H. Phan, P. Tichavsky, A. Cichocki, Fast alternating LS algorithms for high order
+    CANDECOMP/PARAFAC tensor factorizations, IEEE Trans. Signal Process. 61 (2013), section III.
+
+    Examples
+    --------
+    >>> a, b = np.array([[1, 2], [3, 4]]), np.array([[5, 6], [7, 8]])
+    >>> [(mode, product.tolist()) for mode, product in mttkrps(np.eye(2, dtype=int), [a, b])]
+    [(0, [[5, 6], [7, 8]]), (1, [[1, 2], [3, 4]])]
     """
-    if max_iterations < 1 or n_starts < 1 or not stop_tolerance >= 0.0 or not ridge >= 0.0:
-        raise OptionError(
-            f"max_iterations={max_iterations} and n_starts={n_starts} must be at least 1, "
-            f"stop_tolerance={stop_tolerance} and ridge={ridge} at least 0."
-        )
-    norm = float(np.linalg.norm(tensor))
-    if norm == 0.0:
-        factors = [np.full((size, rank), size**-0.5, tensor.dtype) for size in tensor.shape]
-        return np.zeros(rank, tensor.dtype), factors, Report(stop_reason="the tensor is zero")
-
-
-    def run(start: int) -> tuple[Array, list[Array], Report]:
-        initial = [_initial_factor(tensor, mode, rank, rng, spectral=start == 0) for mode in range(tensor.ndim)]
-        return _sweeps(tensor, norm, initial, max_iterations, stop_tolerance, ridge)
-
-    best = run(0)
-    for start in range(1, n_starts):
-        if best[2].history[-1] < _EXACT:
-            break
-        best = min(best, run(start), key=lambda result: result[2].history[-1])
-    weights, factors, report = best
-    return weights.astype(tensor.dtype), factors, report
-
-
-_EXACT = 1e-8
-"""Below this the error that the norms give is rounding: it is the square root of a difference of squares."""
-
-
-def _initial_factor(tensor: Array, mode: int, rank: int, rng: np.random.Generator, spectral: bool) -> Array:
-    size = tensor.shape[mode]
-    factor = rng.standard_normal((size, rank)).astype(tensor.dtype)
-    if spectral:
-        unfolding = unfold(tensor, mode)
-        leading = leading_left(unfolding, min(rank, *unfolding.shape))
-        factor[:, : leading.shape[1]] = leading
-    return _normalize(factor)[1]
-
-
-def _normalize(factor: Array) -> tuple[Array, Array]:
-    """The norms of the columns, and the columns of unit norm; a zero column stays as it is."""
-    norms = np.linalg.norm(factor, axis=0)
-    return norms, factor / np.where(norms > 0.0, norms, 1.0)
-
-
-def _sweeps(
-    tensor: Array, norm: float, factors: list[Array], max_iterations: int, stop_tolerance: float, ridge: float
-) -> tuple[Array, list[Array], Report]:
-    grams = [factor.T @ factor.conj() for factor in factors]
-    weights = np.ones(factors[0].shape[1])
-    history: list[float] = []
-    for _ in range(max_iterations):
-        for mode, product in _mode_products(tensor, factors):
-            others = math.prod(grams[:mode] + grams[mode + 1 :], start=np.ones_like(grams[mode]))
-            scaled = _solve(others, product, factors[mode] * weights, ridge)
-            weights, factors[mode] = _normalize(scaled)
-            grams[mode] = factors[mode].T @ factors[mode].conj()
-        history.append(_relative_error(norm, scaled, product, others))
-        if history[-1] < _EXACT:
-            return weights, factors, Report(True, f"the relative error fell below {_EXACT:g}", len(history), tuple(history))
-        if len(history) > 1 and history[-2] - history[-1] <= stop_tolerance * history[-2]:
-            reason = f"a sweep lowered the relative error by no more than {stop_tolerance:g} of it"
-            return weights, factors, Report(True, reason, len(history), tuple(history))
-    return weights, factors, Report(False, f"{max_iterations} sweeps were done", len(history), tuple(history))
-
-
-def _mode_products(tensor: Array, factors: list[Array]) -> Iterator[tuple[int, Array]]:
-    """Each mode with its ``T_(k) conj(K)``, K the Khatri-Rao product of the other factors as they then are.
-
-    The modes are cut into two halves.  One product of the whole tensor with the Khatri-Rao
-    product of one half serves every mode of the other, so that a sweep reads the tensor twice.
-    """
+    rank = factors[0].shape[1]
     cut = _balanced_cut(tensor.shape)
     matrix = tensor.reshape(math.prod(tensor.shape[:cut]), -1)
-    rank = factors[0].shape[1]
-    for half, other, unfolded in (
-        (range(cut), range(cut, tensor.ndim), matrix),
-        (range(cut, tensor.ndim), range(cut), matrix.T),
-    ):
+    first, second = range(cut), range(cut, tensor.ndim)
+    for half, other, unfolded in ((first, second, matrix), (second, first, matrix.T)):
         joined = khatri_rao([np.ones((1, rank), tensor.dtype), *(factors[k] for k in other)])
         partial = (unfolded @ joined.conj()).reshape(*(tensor.shape[k] for k in half), rank)
         for place, mode in enumerate(half):
@@ -166,27 +89,181 @@ def _mode_products(tensor: Array, factors: list[Array]) -> Iterator[tuple[int, A
             yield mode, product
 
 
-def _balanced_cut(shape: tuple[int, ...]) -> int:
-    """Where to cut the modes, such that the larger of the two halves is smallest; 1 when there is only one mode."""
-    return min(range(1, max(len(shape), 2)), key=lambda cut: max(math.prod(shape[:cut]), math.prod(shape[cut:])))
+def cp_als(
+    tensor: Array,
+    rank: int,
+    *,
+    rng: np.random.Generator,
+    max_iterations: int = 500,
+    stop_tolerance: float = 1e-6,
+    ridge: float = 1e-10,
+    n_starts: int = 2,
+) -> tuple[Array, list[Array], Report]:
+    r"""Weights, factors of unit columns, and report: each factor in turn solves its least squares problem.
+
+    With K the Khatri-Rao product of the other factors, the columns of :math:`A_k` scaled by
+    the weights, one step of a sweep is
+
+    .. math:: A_k \leftarrow \arg\min_A \| T_{(k)} - A K^T \|^2 + \lambda \| A - A_k \|^2,
+              \qquad \text{so} \qquad
+              A (V + \lambda I) = T_{(k)} \overline{K} + \lambda A_k, \quad V = K^T \overline{K},
+
+    and V is the elementwise product of the other factors' Gram matrices.  As their columns
+    have norm 1, so has the diagonal of V, and :math:`\lambda` = `ridge` is relative to the data
+    by construction: scaling the tensor scales the weights and changes nothing else.  The
+    ridge keeps the system regular when columns become collinear; being a proximal term, it
+    vanishes at a fixed point, so nothing is biased and the error never rises.
+
+    Each sweep is followed by a line search: the same step is taken once more, times a length
+    that doubles when this lowers the error and halves when it does not, in which case it is
+    undone.  It shortens the long crawl along collinear columns.
+
+    Parameters
+    ----------
+    tensor : array of shape (s_1, .., s_d)
+        In float64 or complex128, all entries finite and, as in :func:`tlinear.decompose`, near 1.
+    rank : int
+        The number R of components.
+    rng : numpy.random.Generator
+        For the columns that the singular vectors do not provide, and for further starts.
+    max_iterations : int
+        Sweeps over all modes, at most, for each start.
+    stop_tolerance : float
+        Stop when a sweep lowers the relative error by no more than this fraction of it.
+    ridge : float
+        Larger is slower and steadier; 0 is plain least squares.
+    n_starts : int
+        At most so many.  The first is from the leading singular vectors of the unfoldings, the
+        others are random; the best end is kept.  A start that ends below a relative error of
+        1e-6 is the last.  So is the first of a matrix, because its singular vectors are the best
+        answer.
+
+    Returns
+    -------
+    weights : array of shape (R,)
+    factors : list of array
+        d arrays of shape ``(s_k, R)``.
+    report : Report
+        Of the start that was kept.
+
+    Raises
+    ------
+    OptionError
+        When an option is out of its range.
+    DecompositionError
+        When LAPACK fails on a matrix.
+
+    References
+    ----------
+    T. G. Kolda and B. W. Bader, Tensor Decompositions and Applications, SIAM Review 51 (2009),
+    section 3.4.  The ridge: C. Navasca, L. De Lathauwer, S. Kindermann, Swamp reducing technique for
+    tensor decomposition, EUSIPCO 2008.  The line search: R. A. Harshman, Foundations of the PARAFAC
+    procedure, UCLA Working Papers in Phonetics 16 (1970).
+
+    Examples
+    --------
+    >>> tensor = np.multiply.outer(np.outer([1.0, 2.0], [3.0, 4.0]), [5.0, 6.0])
+    >>> weights, factors, report = cp_als(tensor, 1, rng=np.random.default_rng(0))
+    >>> bool(np.abs(cp_product(weights, factors) - tensor).max() < 1e-13), report.converged
+    (True, True)
+    """
+    check_option("max_iterations", max_iterations, 1, integer=True)
+    check_option("stop_tolerance", stop_tolerance, 0.0)
+    check_option("ridge", ridge, 0.0)
+    check_option("n_starts", n_starts, 1, integer=True)
+    tensor = np.ascontiguousarray(tensor)
+
+    def run(start: int) -> tuple[_CP, Report]:
+        factors = [_initial_factor(tensor, mode, rank, rng, spectral=start == 0) for mode in range(tensor.ndim)]
+        return descend(
+            _cp(tensor, np.zeros(rank), factors, step=1.0),
+            lambda state: _sweep(tensor, state, ridge),
+            max_iterations=max_iterations,
+            stop_tolerance=stop_tolerance,
+        )
+
+    best, report = run(0)
+    for start in range(1, n_starts if tensor.ndim > 2 else 1):
+        if best.error <= _FOUND:
+            break
+        end, end_report = run(start)
+        if end.error < best.error:
+            best, report = end, end_report
+    return best.weights.astype(tensor.dtype), best.factors, report
+
+
+@dataclass(frozen=True)
+class _CP:
+    weights: Array
+    factors: list[Array]
+    step: float
+    """How far the next line search goes beyond the sweep, in lengths of it."""
+    error: float
+
+
+def _cp(tensor: Array, weights: Array, factors: list[Array], step: float) -> _CP:
+    return _CP(weights, factors, step, relative_error(tensor, cp_product(weights, factors)))
+
+
+def _initial_factor(tensor: Array, mode: int, rank: int, rng: np.random.Generator, *, spectral: bool) -> Array:
+    """Unit columns: as many singular vectors of the unfolding as there are, if `spectral`, and random ones."""
+    size = tensor.shape[mode]
+    factor = rng.standard_normal((size, rank))
+    if tensor.dtype.kind == "c":
+        factor = factor + 1j * rng.standard_normal((size, rank))
+    factor /= np.linalg.norm(factor, axis=0)
+    if spectral:
+        unfolding = unfold(tensor, mode)
+        leading = leading_left(unfolding, min(rank, *unfolding.shape))
+        factor[:, : leading.shape[1]] = leading
+    return factor
+
+
+def _sweep(tensor: Array, before: _CP, ridge: float) -> _CP:
+    """Every mode's least squares problem in turn, and a line search."""
+    swept = _solve_each_mode(tensor, before, ridge)
+    step = before.step
+    weights = swept.weights + step * (swept.weights - before.weights)
+    factors = []
+    for old, new in zip(before.factors, swept.factors, strict=True):
+        norms, factor = _normalize(new + step * (new - old), new)
+        weights = weights * norms
+        factors.append(factor)
+    beyond = _cp(tensor, weights, factors, 2.0 * step)
+    return beyond if beyond.error < swept.error else swept
+
+
+def _solve_each_mode(tensor: Array, before: _CP, ridge: float) -> _CP:
+    weights, factors = before.weights, list(before.factors)
+    grams = [_gram(factor) for factor in factors]
+    for mode, product in mttkrps(tensor, factors):
+        gram = math.prod(grams[:mode] + grams[mode + 1 :], start=np.ones_like(grams[mode]))
+        solution = _solve(gram, product, factors[mode] * weights, ridge)
+        weights, factors[mode] = _normalize(solution, factors[mode])
+        grams[mode] = _gram(factors[mode])
+    return _cp(tensor, weights, factors, 0.5 * before.step)
+
+
+def _gram(factor: Array) -> Array:
+    return factor.T @ factor.conj()
 
 
 def _solve(gram: Array, product: Array, previous: Array, ridge: float) -> Array:
-    """A of ``A (V + lambda I) = M + lambda A_previous``, V Hermitian."""
-    from scipy import linalg
-
-    damping = ridge * float(np.mean(np.diag(gram).real))
-    system = gram + damping * np.eye(len(gram))
-    target = product + damping * previous
+    """A of ``A (V + lambda I) = M + lambda A_previous``; the A of least norm when the system is singular."""
+    system = (gram + ridge * np.eye(len(gram))).T
+    target = (product + ridge * previous).T
     try:
-        solution = linalg.cho_solve(linalg.cho_factor(system.T, check_finite=False), target.T, check_finite=False)
-    except linalg.LinAlgError:
-        solution = linalg.lstsq(system.T, target.T, check_finite=False)[0]
-    return np.asarray(solution).T
+        return np.linalg.solve(system, target).T
+    except np.linalg.LinAlgError:
+        return np.linalg.lstsq(system, target)[0].T
 
 
-def _relative_error(norm: float, factor: Array, product: Array, gram: Array) -> float:
-    """``|T - A K^T| / |T|`` from ``|T|^2 - 2 Re <A, T_(k) conj(K)> + <A, A V>``."""
-    inner = float(np.vdot(factor, product).real)
-    square = float(np.vdot(factor, factor @ gram).real)
-    return math.sqrt(max(0.0, norm**2 - 2.0 * inner + square)) / norm
+def _normalize(matrix: Array, otherwise: Array) -> tuple[Array, Array]:
+    """The norms of the columns, and the columns of unit norm; where the norm is zero, the column `otherwise`."""
+    norms = np.linalg.norm(matrix, axis=0)
+    return norms, np.where(norms > 0.0, matrix / np.where(norms > 0.0, norms, 1.0), otherwise)
+
+
+def _balanced_cut(shape: tuple[int, ...]) -> int:
+    """Where to cut the modes, such that the larger of the two halves is smallest; 1 when there is only one mode."""
+    return min(range(1, max(len(shape), 2)), key=lambda cut: max(math.prod(shape[:cut]), math.prod(shape[cut:])))

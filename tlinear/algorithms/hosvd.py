@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from tlinear.algorithms.report import Report
+from tlinear.algorithms.descent import check_option, descend
+from tlinear.algorithms.report import Report, relative_error
 from tlinear.algorithms.truncated_svd import leading_left
 from tlinear.arrays import Array
-from tlinear.errors import OptionError
 
-__all__ = ["hooi", "mode_product", "st_hosvd", "unfold"]
+__all__ = ["hooi", "mode_product", "st_hosvd", "tucker_product", "unfold"]
 
 
 def unfold(tensor: Array, mode: int) -> Array:
-    """The matrix whose rows are the slices of `tensor` along `mode`.
+    """The matrix ``T_(mode)`` whose rows are the slices of `tensor` along `mode`.
 
     Examples
     --------
@@ -36,11 +37,44 @@ def mode_product(tensor: Array, matrix: Array, mode: int) -> Array:
     return np.moveaxis(np.tensordot(matrix, tensor, axes=(1, mode)), 0, mode)
 
 
+def tucker_product(core: Array, factors: Sequence[Array]) -> Array:
+    """The tensor of a core and its factors: a mode product along every mode.
+
+    Examples
+    --------
+    >>> tucker_product(np.array([[2]]), [np.array([[1], [3]]), np.array([[5], [7]])]).tolist()
+    [[10, 14], [30, 42]]
+    """
+    for mode, factor in enumerate(factors):
+        core = mode_product(core, factor, mode)
+    return core
+
+
 def st_hosvd(tensor: Array, ranks: Sequence[int]) -> tuple[Array, list[Array]]:
     """Core and isometric factors: each mode in turn keeps the leading singular vectors of what is left.
 
-    The squared error is the sum over the modes of the squared singular values discarded, at
-    most d times that of the best Tucker tensor of these ranks.
+    The projections commute and each acts on what the others have left, so the squared error is
+    the sum over the modes of the squared singular values that each truncation discards.  None of
+    these is more than the best Tucker tensor of these ranks must lose there; the error is at
+    most ``sqrt(d)`` times that of the best.
+
+    Parameters
+    ----------
+    tensor : array of shape (s_1, .., s_d)
+        In float64 or complex128, all entries finite and, as in :func:`tlinear.decompose`, near 1.
+    ranks : sequence of int
+        d realizable ranks: each at most s_k and at most the product of the others.
+
+    Returns
+    -------
+    core : array of shape (R_1, .., R_d)
+    factors : list of array
+        d arrays of shape ``(s_k, R_k)``.
+
+    Raises
+    ------
+    DecompositionError
+        When LAPACK fails on a matrix.
 
     References
     ----------
@@ -64,51 +98,80 @@ def st_hosvd(tensor: Array, ranks: Sequence[int]) -> tuple[Array, list[Array]]:
 def hooi(
     tensor: Array, ranks: Sequence[int], *, max_iterations: int = 25, stop_tolerance: float = 1e-6
 ) -> tuple[Array, list[Array], Report]:
-    """Core, isometric factors and report: alternately the best factor of each mode, the others fixed.
+    r"""Core, isometric factors and report: the best factor of each mode in turn, the others fixed.
 
-    Starts from :func:`st_hosvd`.  With isometric factors the squared error is
-    ``|tensor|^2 - |core|^2``, and no step can make the core smaller.
+    Starts from :func:`st_hosvd`.  With isometric factors the best core is the projection
+    :math:`T \times_1 A_1^H \cdots \times_d A_d^H`, and the squared error is
+    :math:`\|T\|^2 - \|\mathrm{core}\|^2`.  The factor of mode k that makes the core largest is
+
+    .. math:: A_k \leftarrow \text{the } R_k \text{ leading left singular vectors of }
+              \big( T \times_{j \ne k} A_j^H \big)_{(k)}
+
+    so no sweep raises the error.
 
     Parameters
     ----------
     tensor : array of shape (s_1, .., s_d)
+        In float64 or complex128, all entries finite and, as in :func:`tlinear.decompose`, near 1.
     ranks : sequence of int
         d realizable ranks: each at most s_k and at most the product of the others.
     max_iterations : int
         Sweeps over all modes; 0 gives the sequentially truncated HOSVD itself.
     stop_tolerance : float
-        Stop when a sweep lowers the relative error by less than this.
+        Stop when a sweep lowers the relative error by no more than this fraction of it.
+
+    Returns
+    -------
+    core : array of shape (R_1, .., R_d)
+    factors : list of array
+        d arrays of shape ``(s_k, R_k)``.
+    report : Report
+
+    Raises
+    ------
+    OptionError
+        When an option is out of its range.
+    DecompositionError
+        When LAPACK fails on a matrix.
 
     References
     ----------
     L. De Lathauwer, B. De Moor, J. Vandewalle, On the best rank-1 and rank-(R1, .., RN)
     approximation of higher-order tensors, SIAM J. Matrix Anal. Appl. 21 (2000).
+
+    Examples
+    --------
+    >>> tensor = np.random.default_rng(0).standard_normal((4, 5, 6))
+    >>> core, factors, report = hooi(tensor, (2, 2, 2))
+    >>> core.shape, report.converged
+    ((2, 2, 2), True)
     """
-    if max_iterations < 0 or not stop_tolerance >= 0.0:
-        raise OptionError(
-            f"max_iterations={max_iterations} and stop_tolerance={stop_tolerance} must both be 0 or more."
-        )
+    check_option("max_iterations", max_iterations, 0, integer=True)
+    check_option("stop_tolerance", stop_tolerance, 0.0)
     core, factors = st_hosvd(tensor, ranks)
-    norm = float(np.linalg.norm(tensor))
-    history = [_relative_error(norm, core)]
-    for _ in range(max_iterations):
-        for mode, rank in enumerate(ranks):
-            projected = tensor
-            for other, factor in enumerate(factors):
-                if other != mode:
-                    projected = mode_product(projected, factor.conj().T, other)
-            factors[mode] = leading_left(unfold(projected, mode), rank)
-        core = mode_product(projected, factors[-1].conj().T, len(ranks) - 1)
-        history.append(_relative_error(norm, core))
-        if history[-2] - history[-1] <= stop_tolerance:
-            reason = f"a sweep lowered the relative error by no more than {stop_tolerance:g}"
-            return core, factors, Report(True, reason, len(history) - 1, tuple(history[1:]))
-    reason = f"{max_iterations} sweeps were done"
-    return core, factors, Report(max_iterations == 0, reason, len(history) - 1, tuple(history[1:]))
+    if max_iterations == 0:
+        return core, factors, Report()
+    start = _Tucker(core, factors, relative_error(tensor, tucker_product(core, factors)))
+    end, report = descend(
+        start, lambda state: _sweep(tensor, state), max_iterations=max_iterations, stop_tolerance=stop_tolerance
+    )
+    return end.core, end.factors, report
 
 
-def _relative_error(norm: float, core: Array) -> float:
-    if norm == 0.0:
-        return 0.0
-    kept = float(np.linalg.norm(core)) / norm
-    return float(np.sqrt(max(0.0, (1.0 - kept) * (1.0 + kept))))
+@dataclass(frozen=True)
+class _Tucker:
+    core: Array
+    factors: list[Array]
+    error: float
+
+
+def _sweep(tensor: Array, state: _Tucker) -> _Tucker:
+    factors, core = list(state.factors), state.core
+    for mode, rank in enumerate(core.shape):
+        projected = tensor
+        for other, factor in enumerate(factors):
+            if other != mode:
+                projected = mode_product(projected, factor.conj().T, other)
+        factors[mode] = leading_left(unfold(projected, mode), rank)
+        core = mode_product(projected, factors[mode].conj().T, mode)
+    return _Tucker(core, factors, relative_error(tensor, tucker_product(core, factors)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tlinear.arrays import Array
@@ -15,6 +13,9 @@ __all__ = ["leading_left"]
 def leading_left(matrix: Array, rank: int) -> Array:
     """The `rank` leading left singular vectors of `matrix`, as the columns of an isometry.
 
+    With U these columns, ``U U^H matrix`` is the best approximation of this rank: the squared
+    error is the sum of the squared singular values left out (Eckart and Young).
+
     A wide matrix is first reduced by ``A^H = Q R``: then ``A = R^H Q^H`` has the left
     singular vectors of the small ``R^H``, and Q is never formed.
 
@@ -25,6 +26,11 @@ def leading_left(matrix: Array, rank: int) -> Array:
     rank : int
         At most ``min(m, n)``.
 
+    Returns
+    -------
+    array of shape (m, rank)
+        Its columns are orthonormal, also those that belong to singular values of zero.
+
     Raises
     ------
     DecompositionError
@@ -32,7 +38,8 @@ def leading_left(matrix: Array, rank: int) -> Array:
 
     References
     ----------
-    G. H. Golub and C. F. Van Loan, Matrix Computations, section 5.4.9 (R-SVD).
+    C. Eckart and G. Young, The approximation of one matrix by another of lower rank,
+    Psychometrika 1 (1936).  G. H. Golub and C. F. Van Loan, Matrix Computations, section 5.4.9 (R-SVD).
 
     Examples
     --------
@@ -40,17 +47,26 @@ def leading_left(matrix: Array, rank: int) -> Array:
     >>> np.abs(u).round(12).tolist()
     [[0.6], [0.8]]
     """
-    from scipy import linalg
-
     m, n = matrix.shape
-    small: Any = linalg.qr(matrix.conj().T, mode="r", check_finite=False)[0][:m].conj().T if n > m else matrix
-    for driver in ("gesdd", "gesvd"):
-        try:
-            left, _, _ = linalg.svd(small, full_matrices=False, lapack_driver=driver, check_finite=False)
-        except linalg.LinAlgError:
-            continue
-        return np.asarray(left)[:, :rank]
-    raise DecompositionError(
-        f"LAPACK's gesdd and gesvd both failed on a matrix of shape {matrix.shape}, norm {linalg.norm(small):.3g}. "
-        "Rescale or perturb the weight slightly, and report the matrix: this should not happen."
-    )
+    small = np.asarray(np.linalg.qr(matrix.conj().T, mode="r")).conj().T if n > m else matrix
+    return _left_singular_vectors(small)[:, :rank]
+
+
+def _left_singular_vectors(matrix: Array) -> Array:
+    """By divide and conquer (gesdd), or should that fail, by QR iteration (gesvd), which is slower and surer.
+
+    SciPy is loaded for the second only: it may bring a BLAS of its own, and where two thread
+    pools take turns, each waits for the other's idle threads.
+    """
+    try:
+        return np.linalg.svd(matrix, full_matrices=False)[0]
+    except np.linalg.LinAlgError:
+        from scipy import linalg
+    try:
+        return np.asarray(linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd", check_finite=False)[0])
+    except linalg.LinAlgError as error:
+        raise DecompositionError(
+            f"LAPACK's gesdd and gesvd both failed on a matrix of shape {matrix.shape}, "
+            f"norm {np.linalg.norm(matrix):.3g}. Rescale or perturb the weight slightly, and report the matrix: "
+            "this should not happen."
+        ) from error

@@ -84,7 +84,8 @@ class FactorizedTensor(ABC):
 
     fit: ClassVar[Callable[..., tuple[dict[str, Array], Report]]]
     """Class method ``fit(tensor, n_in, bonds, *, rng, **options)``: operands of these bonds whose reconstruction is
-    close to `tensor`, by name, and how they were found.  A format without it cannot be decomposed into."""
+    close to `tensor`, by name, and how they were found.  The one that carries the norm comes first, and is given the
+    scale of the data.  A format without it cannot be decomposed into."""
 
     # ------------------------------------------------------------ construction
 

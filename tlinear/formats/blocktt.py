@@ -120,11 +120,11 @@ class BlockTTTensor(FactorizedTensor):
         d = len(padded)
         tensor = tensor.reshape([i for i, _ in padded] + [o for _, o in padded])
         tensor = tensor.transpose([axis for k in range(d) for axis in (k, d + k)]).reshape([i * o for i, o in padded])
-        cores = tt_svd(tensor, bonds)
-        return {
-            f"cores.{k}": core.reshape(core.shape[0], *pair, core.shape[-1])
-            for k, (core, pair) in enumerate(zip(cores, padded, strict=True))
-        }, Report()
+        cores = [
+            core.reshape(core.shape[0], *pair, core.shape[-1])
+            for core, pair in zip(tt_svd(tensor, bonds), padded, strict=True)
+        ]
+        return {f"cores.{k}": cores[k] for k in reversed(range(d))}, Report()
 
 
 def _pairs(in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> list[int]:

@@ -83,7 +83,7 @@ class CPTensor(FactorizedTensor):
         bonds: Bonds,
         *,
         rng: np.random.Generator,
-        max_iterations: int = 200,
+        max_iterations: int = 500,
         stop_tolerance: float = 1e-6,
         ridge: float = 1e-10,
         n_starts: int = 2,

@@ -87,7 +87,8 @@ class TTTensor(FactorizedTensor):
         cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator
     ) -> tuple[dict[str, Array], Report]:
         """TT-SVD; see :func:`tlinear.algorithms.tt_svd.tt_svd`."""
-        return {f"cores.{k}": core for k, core in enumerate(tt_svd(tensor, bonds))}, Report()
+        cores = tt_svd(tensor, bonds)
+        return {f"cores.{k}": cores[k] for k in reversed(range(len(cores)))}, Report()
 
 
 def realizable_chain(sizes: Sequence[int], bonds: Bonds) -> Bonds:
