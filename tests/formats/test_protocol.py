@@ -127,7 +127,9 @@ def test_with_operands_names_what_is_missing_or_misshapen():
         tensor.with_operands({"cores.0": tensor.cores[0], "cores.1": np.ones((1, 4, 1))})
 
 
-@pytest.mark.parametrize("names", [["cores.0"], ["cores.0", "cores.2"], ["cores.0", "cores.1", "weights"], ["core"], []])
+@pytest.mark.parametrize(
+    "names", [["cores.0"], ["cores.0", "cores.2"], ["cores.0", "cores.1", "weights"], ["core"], []]
+)
 def test_from_operands_names_what_is_missing_or_unknown(names):
     with pytest.raises((ParameterError, ShapeError), match=r"Missing|Unknown|unknown|must equal|empty"):
         TTTensor.from_operands(dict.fromkeys(names, np.ones((1, 2, 2))), 1)

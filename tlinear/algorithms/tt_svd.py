@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tlinear.algorithms.truncated_svd import leading_left
 from tlinear.arrays import Array
 
@@ -50,14 +52,13 @@ def tt_svd(tensor: Array, bonds: Sequence[int]) -> list[Array]:
     --------
     The tensor ``i + j + k`` has ranks (2, 2) exactly:
 
-    >>> import numpy as np
     >>> tensor = np.add.outer(np.add.outer(np.arange(3.0), np.arange(4.0)), np.arange(5.0))
     >>> a, b, c = tt_svd(tensor, (2, 2))
     >>> bool(np.abs(np.einsum("xir,rjs,sky->ijk", a, b, c) - tensor).max() < 1e-13)
     True
     """
     cores = []
-    rest, rank = tensor, 1
+    rest, rank = np.ascontiguousarray(tensor), 1
     for size, next_rank in zip(tensor.shape[:-1], bonds, strict=True):
         rest = rest.reshape(rank * size, -1)
         left = leading_left(rest, next_rank)
