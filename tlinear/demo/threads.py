@@ -1,5 +1,4 @@
 """One BLAS thread while the demo works."""
-# mypy: disable-error-code="import-untyped"
 
 from __future__ import annotations
 
