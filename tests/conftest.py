@@ -8,7 +8,7 @@ settings.register_profile(
     derandomize=False,
     print_blob=True,
     deadline=None,
-    max_examples=2000,
+    max_examples=1000,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("default")

@@ -142,7 +142,7 @@ def decompose(
     _check_options(cls, options)
 
     # a power of two takes the entries near 1, so that no square overflows or vanishes, and is exact
-    dtype = source.dtype.newbyteorder("=")
+    dtype = source.dtype
     work = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
     exponent = _exponent(source)
     scaled = np.ascontiguousarray(_times_power_of_two(source, -exponent, work))

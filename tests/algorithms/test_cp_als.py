@@ -196,6 +196,14 @@ def test_a_complex_tensor_is_recovered(seed):
     assert report.history[-1] < 1e-6
 
 
+def test_complex_components_of_a_real_tensor_are_found_when_it_is_given_as_complex():
+    """Quaternion-like slices: of rank 3 over the reals, and 2 over the complex numbers, which a real start never leaves."""
+    tensor = np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [-1.0, 0.0]]])
+    _, _, real = fit(tensor, 2)
+    _, _, complex_report = fit(tensor.astype(complex), 2)
+    assert complex_report.history[-1] < 1e-6 < real.history[-1]
+
+
 @pytest.mark.parametrize("ridge", [0.0, 1e-10, 1e-3])
 def test_the_ridge_biases_nothing(ridge):
     """It is a proximal term: at the solution it is zero, so even a large one only costs sweeps."""

@@ -127,3 +127,12 @@ def test_input_is_not_written_to_and_calls_agree_to_the_bit():
     for first, second in zip(tt_svd(tensor, (2, 3)), tt_svd(tensor, (2, 3)), strict=True):
         np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(tensor, before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5, 8), (1, 4, 2), (6, 1, 7), (3, 4, 5)])
+def test_memory_layout_changes_no_bit(shape, dtype):
+    tensor = normal(np.random.default_rng(0), shape, dtype)
+    bonds = realizable_chain(shape, (2,) * (len(shape) - 1))
+    for core, fortran in zip(tt_svd(tensor, bonds), tt_svd(np.asfortranarray(tensor), bonds), strict=True):
+        np.testing.assert_array_equal(fortran, core)
