@@ -100,7 +100,7 @@ def test_a_missing_package_is_one_line_and_2(monkeypatch, capsys, package, argum
     _hide(monkeypatch, package)
     line = _fails(capsys, [*TINY, "--no-plot", *arguments])
     assert package in line
-    assert "pip install 'tlinear[demo]'" in line
+    assert "pip install '.[demo]'" in line
 
 
 def test_without_matplotlib_only_the_plot_is_missing(monkeypatch, capsys, tmp_path):
@@ -110,7 +110,7 @@ def test_without_matplotlib_only_the_plot_is_missing(monkeypatch, capsys, tmp_pa
     assert "low-rank matrix" in captured.out
     assert captured.err.startswith("tlinear: no plot will be saved.")
     assert "matplotlib" in captured.err
-    assert "pip install 'tlinear[demo]'" in captured.err
+    assert "pip install '.[demo]'" in captured.err
     assert list(tmp_path.iterdir()) == []
 
 

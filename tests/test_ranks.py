@@ -199,7 +199,7 @@ def test_an_infeasible_budget_names_the_smallest_feasible_one():
     with pytest.raises(InfeasibleRankError, match=r"cp of rank 1 already has 16.*smallest feasible budget is 0\.1\b"):
         resolve_rank("cp", (4, 4), (2, 5), 0.05)
     assert resolve_rank("cp", (4, 4), (2, 5), 0.1) == 1
-    with pytest.raises(InfeasibleRankError, match="above 1: choose more balanced modes"):
+    with pytest.raises(InfeasibleRankError, match="No budget up to 1 is feasible: choose more balanced modes"):
         resolve_rank("tt", (2,), (1,), 1.0)
     with pytest.raises(InfeasibleRankError):
         resolve_rank("dense", (4, 4), (2, 5), 0.5)

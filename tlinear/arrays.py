@@ -41,6 +41,8 @@ def to_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
     >>> to_numpy([1.0, 2.0]).dtype
     dtype('float64')
     """
+    if isinstance(array, np.ma.MaskedArray):
+        raise DTypeError(f"{name} is a masked array, whose mask would be lost. Pass array.filled(value) instead.")
     detach = getattr(array, "detach", None)
     source = detach() if callable(detach) else array
     try:
@@ -95,7 +97,10 @@ def parameter_dtype(dtype: DTypeLike, source: DType | None = None) -> DType:
     >>> parameter_dtype("float32")
     dtype('float32')
     """
-    wanted = np.dtype(dtype)
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError as error:
+        raise DTypeError(f"dtype={dtype!r} is not a dtype that NumPy has. Pass one, such as 'float32'.") from error
     if wanted.kind not in "fc":
         raise DTypeError(f"dtype={wanted} cannot hold parameters. Pass a real or complex floating dtype.")
     if source is not None and source.kind == "c" and wanted.kind == "f":

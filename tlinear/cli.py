@@ -25,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TLinearError, OSError) as error:
         print(f"tlinear: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"tlinear: not enough memory for what was asked: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("tlinear: interrupted", file=sys.stderr)
         return 130

@@ -8,10 +8,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tlinear.arrays import Array, DType, check_finite, compute_dtype, parameter_dtype, to_inexact
+from tlinear.arrays import Array, DType, check_finite, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation, plan
 from tlinear.decomposition import Decomposition, decompose
-from tlinear.errors import DTypeError, ShapeError
+from tlinear.errors import DTypeError, OptionError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.functional import (
     Gradients,
@@ -23,7 +23,7 @@ from tlinear.functional import (
     linear_trace,
     linear_vjp,
 )
-from tlinear.linear import Layer, Linear, uniform
+from tlinear.linear import Layer, Linear, check_flag, uniform
 from tlinear.named_arrays import check_same_names
 from tlinear.ranks import Rank
 from tlinear.shapes import as_shape, is_integer, resolve_shape
@@ -92,6 +92,7 @@ class FactorizedLinear(Layer):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         check_implementation(implementation)
+        check_flag("bias", bias)
         cls = find_format(factorization)
         in_shape = as_shape(in_tensorized_features, "in_tensorized_features")
         out_shape = as_shape(out_tensorized_features, "out_tensorized_features")
@@ -184,7 +185,13 @@ class FactorizedLinear(Layer):
         ((4, 4, 2, 5), True)
         """
         check_implementation(implementation)
+        check_flag("bias", bias)
         source = getattr(linear, "weight", None)
+        if isinstance(source, FactorizedTensor):
+            raise DTypeError(
+                f"linear's weight is already factorized: {source!r}. Pass "
+                "Linear.from_arrays(linear.weight.to_matrix(), linear.bias) to factorize it anew."
+            )
         if source is None:
             raise DTypeError(
                 f"linear of type {type(linear).__name__} has no attribute `weight`. Pass a dense layer, or wrap arrays "
@@ -194,15 +201,15 @@ class FactorizedLinear(Layer):
         n_in, n_out = _pair(n_tensorized_modes)
         in_shape = resolve_shape("in", dense.in_features, in_tensorized_features, n_in if auto_tensorize else None)
         out_shape = resolve_shape("out", dense.out_features, out_tensorized_features, n_out if auto_tensorize else None)
-        if dense.bias is not None:
-            check_finite(dense.bias, "bias")
+        for name, array in dense.parameters().items():
+            check_finite(array, name)
         result = decompose(
             dense.weight.T.reshape(*in_shape, *out_shape).astype(_kept_dtype(dtype, dense.weight.dtype)),
             factorization,
             rank,
             n_in=len(in_shape),
             rng=rng,
-            **(decomposition_options or {}),
+            **_options(decomposition_options),
         )
         copied = None if dense.bias is None else dense.bias.astype(_kept_dtype(dtype, dense.bias.dtype))
         layer = cls.from_weight(result.tensor, copied, implementation=implementation)
@@ -258,7 +265,7 @@ class FactorizedLinear(Layer):
         return linear_trace(x, self.weight, self.bias, implementation=self.implementation)
 
     def plan(self, batch_size: int, mode: Mode = "forward") -> Plan:
-        """What will be computed for this many samples; ``print`` it.
+        """What will be computed for this many samples of the parameters' dtype; ``print`` it.
 
         Examples
         --------
@@ -271,7 +278,8 @@ class FactorizedLinear(Layer):
               (1, 5), 20 FLOPs
           in all 36 FLOPs, 248 bytes moved, at most 56 bytes of intermediates alive; predicted 8 us
         """
-        dtype = compute_dtype(self.weight.dtype)
+        parameters = self.parameters().values()
+        dtype = compute_dtype(inexact_dtype(*(array.dtype for array in parameters)))
         return plan(
             self.weight.layer_network, implementation=self.implementation, mode=mode, batch_size=batch_size, dtype=dtype
         )
@@ -286,6 +294,16 @@ class FactorizedLinear(Layer):
             f"parameters={self.n_parameters:,} of {dense:,} dense, compression={dense / self.n_parameters:.2f}x, "
             f"{self.weight.dtype})"
         )
+
+
+def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    options = dict(given or {})
+    taken = sorted({"tensor", "factorization", "rank", "n_in", "rng"} & set(options))
+    if taken:
+        raise OptionError(
+            f"decomposition_options holds {taken}. Pass these to from_linear itself, or leave them to it."
+        )
+    return options
 
 
 def _kept_dtype(dtype: DTypeLike | None, source: DType) -> DType:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tlinear.arrays import Array, compute_dtype, match_dtype
-from tlinear.errors import OptionError
+from tlinear.errors import DTypeError, OptionError, ParameterError
 from tlinear.named_arrays import check_same_names, check_same_shapes
 
 __all__ = ["SGD", "Adam", "AdamState", "SGDState"]
@@ -75,10 +75,12 @@ class SGD:
 
     def update(self, parameters: Arrays, gradients: Arrays, state: SGDState) -> tuple[dict[str, Array], SGDState]:
         """New parameters, and the state for the next update."""
+        if not isinstance(state, SGDState):
+            raise ParameterError(f"state is of type {type(state).__name__}, not SGDState. Pass one from SGD.init.")
         _check_match(parameters, gradients, state.velocity)
         updated, velocity = {}, {}
         for name, theta in parameters.items():
-            gradient = gradients[name] + self.weight_decay * theta
+            gradient = _like(gradients[name], state.velocity[name]) + self.weight_decay * theta
             v = self.momentum * state.velocity[name] + gradient
             velocity[name] = v
             updated[name] = match_dtype(theta - self.learning_rate * v, theta.dtype)
@@ -141,11 +143,13 @@ class Adam:
 
     def update(self, parameters: Arrays, gradients: Arrays, state: AdamState) -> tuple[dict[str, Array], AdamState]:
         """New parameters, and the state for the next update."""
-        _check_match(parameters, gradients, state.mean)
+        if not isinstance(state, AdamState):
+            raise ParameterError(f"state is of type {type(state).__name__}, not AdamState. Pass one from Adam.init.")
+        _check_match(parameters, gradients, state.mean, state.square)
         t = state.n_updates + 1
         updated, mean, square = {}, {}, {}
         for name, theta in parameters.items():
-            gradient = gradients[name]
+            gradient = _like(gradients[name], state.mean[name])
             m = self.beta1 * state.mean[name]
             m += (1.0 - self.beta1) * gradient
             v = self.beta2 * state.square[name]
@@ -162,16 +166,33 @@ class Adam:
 
 def _zeros(array: Array) -> Array:
     """The state of one parameter: of float16 in float32, where neither epsilon nor a small square vanishes."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fc":
+        raise DTypeError(
+            f"A parameter of type {type(array).__name__} and dtype {getattr(array, 'dtype', 'unknown')} cannot be "
+            "trained. Pass NumPy arrays of a real or complex floating dtype."
+        )
     return np.zeros(array.shape, compute_dtype(array.dtype))
 
 
+def _like(gradient: Array, state: Array) -> Array:
+    """A gradient in the dtype that its state is kept in."""
+    if np.iscomplexobj(gradient) and state.dtype.kind != "c":
+        raise DTypeError(f"A gradient of dtype {np.asarray(gradient).dtype} for a real parameter. Pass its real part.")
+    return np.asarray(gradient, state.dtype)
+
+
 def _check_range(name: str, value: float, below: float) -> None:
-    if not 0.0 <= value < below:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0.0 <= value < below:
         raise OptionError(f"{name}={value!r} must be at least 0 and below {below:g}.")
 
 
-def _check_match(parameters: Arrays, gradients: Arrays, state: Arrays) -> None:
+def _check_match(parameters: Arrays, gradients: Arrays, *state: Arrays) -> None:
     remedy = "Pass the gradient of each parameter, and a state from init(parameters)."
-    for what, other in (("The gradients", gradients), ("The state's arrays", state)):
+    for what, other in (("The gradients", gradients), *(("The state's arrays", arrays) for arrays in state)):
+        if not isinstance(other, Mapping):
+            raise ParameterError(
+                f"{what} are of type {type(other).__name__}, not a dict. Pass a dict by the parameters' names, "
+                "such as `gradients.parameters` of a pullback."
+            )
         check_same_names(other, parameters, what)
         check_same_shapes(other, parameters, what, remedy)

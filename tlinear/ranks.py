@@ -133,32 +133,44 @@ def _given(rules: RankRules, rank: tuple[Any, ...]) -> Bonds:
 def _budget(rules: RankRules, fraction: float) -> Bonds:
     """The ranks in proportion to `rules.scale` that cost at most `fraction` of the dense parameters.
 
-    First the largest common multiple of the scale that fits, then one more for each bond in
-    turn while it fits.  Two budgets are filled in the same order up to the first bond that
-    only the larger can afford, so the parameters never decrease as the budget grows.
+    First the largest common multiple of the scale that fits, then one more is wanted for each
+    bond in turn while what can be realized of it fits: a rank may be of use only once its
+    neighbours have grown too.  Two budgets are filled in the same order up to the first bond
+    that only the larger can afford, so the parameters never decrease as the budget grows.
     """
     limit = math.floor(fraction * rules.dense_parameters)
     largest, ones = rules.largest, (1,) * rules.n_bonds
 
     def proportional(multiple: float) -> Bonds:
-        wanted = (min(top, max(1, math.floor(multiple * s))) for top, s in zip(largest, rules.scale, strict=True))
-        return rules.realizable(tuple(wanted))
+        return tuple(min(top, max(1, math.floor(multiple * s))) for top, s in zip(largest, rules.scale, strict=True))
+
+    def fits(wanted: Bonds) -> bool:
+        return rules.n_parameters(rules.realizable(wanted)) <= limit
 
     least = rules.n_parameters(ones)
     if least > limit:
         raise InfeasibleRankError(
             f"rank={fraction:g} allows {limit} of the {rules.dense_parameters} dense parameters of shape "
             f"{format_shape(rules.shape)}, but {rules.factorization} of rank 1 already has {least}. "
-            f"The smallest feasible budget is {math.ceil(1e4 * least / rules.dense_parameters) / 1e4:g}"
-            + (", above 1: choose more balanced modes." if least > rules.dense_parameters else ".")
+            + (
+                f"The smallest feasible budget is {_least_fraction(least, rules.dense_parameters)!r}."
+                if least <= rules.dense_parameters
+                else "No budget up to 1 is feasible: choose more balanced modes."
+            )
         )
     low, high = 0.0, max((top / s for top, s in zip(largest, rules.scale, strict=True)), default=0.0) + 1.0
     while high - low > 1e-9 * high:
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if rules.n_parameters(proportional(middle)) <= limit else (low, middle)
-    bonds = proportional(low)
-    for k in sorted(range(rules.n_bonds), key=lambda k: ((bonds[k] + 1) / rules.scale[k], k)):
-        more = (*bonds[:k], bonds[k] + 1, *bonds[k + 1 :])
-        if rules.realizable(more) == more and rules.n_parameters(more) <= limit:
-            bonds = more
-    return bonds
+        low, high = (middle, high) if fits(proportional(middle)) else (low, middle)
+    wanted = base = proportional(low)
+    for k in sorted(range(rules.n_bonds), key=lambda k: ((base[k] + 1) / rules.scale[k], k)):
+        more = (*wanted[:k], min(wanted[k] + 1, largest[k]), *wanted[k + 1 :])
+        if fits(more):
+            wanted = more
+    return rules.realizable(wanted)
+
+
+def _least_fraction(count: int, total: int) -> float:
+    """The smallest float that is a budget of at least `count` of `total` parameters."""
+    fraction = count / total
+    return fraction if math.floor(fraction * total) >= count else math.nextafter(fraction, math.inf)

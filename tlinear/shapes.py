@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from tlinear.errors import ShapeError
 __all__ = ["as_shape", "format_shape", "is_integer", "resolve_shape", "tensorize_shape"]
 
 _SMALLEST_MODE = 2
+_PADDINGS_TRIED = 512
 
 
 def tensorize_shape(features: int, n_modes: int) -> tuple[int, ...]:
@@ -100,22 +101,15 @@ def _divisors(n: int) -> list[int]:
 def _no_factorization(features: int, n_modes: int) -> str:
     message = f"{features} features cannot be written as a product of {n_modes} modes of size >= {_SMALLEST_MODE}. "
     fewer = next(k for k in range(n_modes - 1, 0, -1) if _most_balanced(features, k) is not None)
-    padded, sizes = next(_larger_counts(features, n_modes))
-    overhead = 100.0 * (padded - features) / features
-    return message + (
-        f"With {fewer} mode{'s' * (fewer > 1)} it is {format_shape(_most_balanced(features, fewer) or ())}; "
-        f"the nearest larger count is {padded} = {format_shape(sizes)}, which is {overhead:.2g} % more features."
-    )
-
-
-def _larger_counts(features: int, n_modes: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The counts above `features` whose largest mode is at most twice their smallest, with their sizes."""
-    count = max(features, _SMALLEST_MODE**n_modes - 1)
-    while True:
-        count += 1
-        sizes = _most_balanced(count, n_modes)
+    message += f"With {fewer} mode{'s' * (fewer > 1)} it is {format_shape(_most_balanced(features, fewer) or ())}"
+    least = max(features + 1, _SMALLEST_MODE**n_modes)
+    for padded in range(least, least + _PADDINGS_TRIED):
+        sizes = _most_balanced(padded, n_modes)
         if sizes is not None and sizes[-1] <= 2 * sizes[0]:
-            yield count, sizes
+            overhead = 100.0 * (padded - features) / features
+            more = f"{overhead:.2g} % more features" if overhead < 100.0 else f"{padded / features:.3g} times as many"
+            return f"{message}; the nearest larger count is {padded} = {format_shape(sizes)}, which is {more}."
+    return message + "."
 
 
 def resolve_shape(side: str, features: int, shape: Sequence[int] | None, n_modes: int | None) -> tuple[int, ...]:
@@ -138,7 +132,12 @@ def resolve_shape(side: str, features: int, shape: Sequence[int] | None, n_modes
                 f"auto_tensorize=False, but {name} is not given. Pass modes whose product is "
                 f"{side}_features={features}, or auto_tensorize=True."
             )
-        return tensorize_shape(features, n_modes)
+        try:
+            return tensorize_shape(features, n_modes)
+        except ShapeError as error:
+            raise ShapeError(
+                f"{side}_features={features}: {error} Pass {name}, or n_tensorized_modes=(n_in, n_out) with fewer."
+            ) from error
     modes = as_shape(shape, name)
     if math.prod(modes) != features:
         fitting = _most_balanced(features, len(modes))

@@ -159,8 +159,10 @@ def test_unknown_mode_and_negative_batch_are_refused():
     layer = FactorizedLinear((4, 4), (2, 5), rng=0)
     with pytest.raises(ImplementationError, match="mode='backward' is not known. Choose one of 'forward', 'training'"):
         layer.plan(1, mode="backward")
-    with pytest.raises(ShapeError, match="batch_size=-1 is negative"):
-        layer.plan(-1)
+    for batch_size in (-1, 2.5, "3", None, True, (4, 16)):
+        with pytest.raises(ShapeError, match="is not a number of samples"):
+            layer.plan(batch_size)
+    assert layer.plan(np.int64(3)).flops == layer.plan(3).flops
 
 
 def test_labels_that_form_no_network_are_refused():

@@ -71,5 +71,5 @@ def test_an_unknown_name_lists_the_known_ones():
 )
 def test_a_missing_package_is_named_with_the_remedy(monkeypatch, name, module, package):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingDependencyError, match=rf"{package}.*pip install 'tlinear\[demo\]'"):
+    with pytest.raises(MissingDependencyError, match=rf"{package}.*pip install '\.\[demo\]'"):
         load(name, seed=0)

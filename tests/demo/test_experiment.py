@@ -122,5 +122,5 @@ def test_one_blas_thread_inside_and_as_before_afterwards():
 
 def test_a_missing_package_is_named_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    with pytest.raises(MissingDependencyError, match=r"threadpoolctl.*pip install 'tlinear\[demo\]'"):
+    with pytest.raises(MissingDependencyError, match=r"threadpoolctl.*pip install '\.\[demo\]'"):
         run(SMALL)

@@ -60,7 +60,7 @@ class Tape:
             cotangents[step.b] = step.to_b(c, _conj(a), batch_size)
             cotangents[step.a] = step.to_a(c, _conj(b), batch_size)
         return [
-            np.broadcast_to(np.expand_dims(cotangents[k], axes), shape) if axes else cotangents[k]
+            np.broadcast_to(np.expand_dims(cotangents[k], axes), shape).copy() if axes else cotangents[k]
             for k, (axes, shape) in enumerate(zip(plan.reductions, self.operand_shapes, strict=True))
         ]
 

@@ -22,6 +22,7 @@ from tlinear.contraction.network import BATCH, Label, Network
 from tlinear.contraction.order import Order, factorized_orders, reconstructed_order, reduced_inputs
 from tlinear.contraction.pair import Pair
 from tlinear.errors import ImplementationError, ShapeError
+from tlinear.shapes import is_integer
 
 __all__ = ["CostModel", "Implementation", "Mode", "Plan", "Step", "check_implementation", "plan"]
 
@@ -221,10 +222,10 @@ def plan(
     check_implementation(implementation)
     if mode not in get_args(Mode):
         raise ImplementationError(f"mode={mode!r} is not known. Choose one of {', '.join(map(repr, get_args(Mode)))}.")
-    if batch_size < 0:
-        raise ShapeError(f"batch_size={batch_size} is negative. Pass the number of samples, 0 or more.")
-    found = cached_plan(network, implementation, mode, batch_bucket(batch_size), np.dtype(dtype))
-    return dataclasses.replace(found, batch_size=batch_size)
+    if not is_integer(batch_size) or batch_size < 0:
+        raise ShapeError(f"batch_size={batch_size!r} is not a number of samples. Pass an integer, 0 or more.")
+    found = cached_plan(network, implementation, mode, batch_bucket(int(batch_size)), np.dtype(dtype))
+    return dataclasses.replace(found, batch_size=int(batch_size))
 
 
 def check_implementation(implementation: str) -> None:

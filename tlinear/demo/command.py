@@ -15,7 +15,7 @@ from tlinear.demo.data import SOURCES
 from tlinear.demo.dependency import dependency
 from tlinear.demo.experiment import Progress, run
 from tlinear.demo.settings import QUICK, Settings
-from tlinear.errors import MissingDependencyError
+from tlinear.errors import MissingDependencyError, OptionError
 
 __all__ = ["PURPOSE", "add_arguments", "execute"]
 
@@ -77,6 +77,8 @@ def execute(options: argparse.Namespace) -> None:
         given["ranks"] = tuple(given["ranks"])
     settings = dataclasses.replace(QUICK if options.quick else Settings(), **given)
     plot = _usable(options.plot)
+    if sys.stdout is None:
+        raise OptionError("The standard output is closed, and the table has nowhere to go. Open it.")
     with _progress_bar() as progress:
         result = run(settings, progress)
     report.show(result, sys.stdout)

@@ -31,5 +31,6 @@ def dependency(package: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"The demo needs {package}, but {error.name} is not installed: pip install 'tlinear[demo]'"
+            f"The demo needs {package}, but {error.name} is not installed. "
+            "In a clone of the repository: pip install '.[demo]'"
         ) from error

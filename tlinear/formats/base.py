@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,7 +29,7 @@ from tlinear.errors import ShapeError
 from tlinear.formats.initialization import random_operands
 from tlinear.named_arrays import check_same_names, check_same_shapes
 from tlinear.ranks import Bonds, Rank, RankRules
-from tlinear.shapes import as_shape
+from tlinear.shapes import as_shape, is_integer
 
 __all__ = ["FactorizedTensor"]
 
@@ -37,7 +38,8 @@ __all__ = ["FactorizedTensor"]
 class FactorizedTensor(ABC):
     """A tensor of shape ``(*in_shape, *out_shape)`` kept as the operands of an einsum network.
 
-    The arrays are held, not copied.  A subclass states the class methods of the first
+    The arrays are held, not copied.  A subclass declares its operands as positional fields,
+    annotated ``Array`` or ``tuple[Array, ...]``, and states the class methods of the first
     block below; everything else is derived.
     """
 
@@ -93,6 +95,11 @@ class FactorizedTensor(ABC):
         for field in self._operand_fields():
             value = getattr(self, field.name)
             if _is_tuple(field):
+                if not isinstance(value, (tuple, list)):
+                    raise ShapeError(
+                        f"{type(self).__name__}: {field.name} is of type {type(value).__name__}. "
+                        "Pass a tuple of arrays, one for each mode."
+                    )
                 arrays = tuple(to_inexact(array, f"{field.name}.{k}") for k, array in enumerate(value))
                 if not arrays:
                     raise ShapeError(f"{type(self).__name__}: {field.name} is empty. Pass one array for each mode.")
@@ -118,7 +125,14 @@ class FactorizedTensor(ABC):
             for field in cls._operand_fields()
         ]
         split = {field.name: n for field, n in zip(_split_fields(cls), (n_in, n_out), strict=False)}
-        return cls(*values, **split)
+        tensor = cls(*values, **split)
+        if n_out is not None and n_in is not None and n_in + n_out != tensor.n_modes:
+            raise ShapeError(f"n_in={n_in} and n_out={n_out}, but these operands have {tensor.n_modes} modes in all.")
+        return tensor
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: the fields alone, from which the rest follows."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def with_operands(self, operands: Mapping[str, Array]) -> Self:
         """The same format and shape with other numbers; every operand must be there, in its shape."""
@@ -221,7 +235,7 @@ class FactorizedTensor(ABC):
                 operands |= {f"{field.name}.{k}": array for k, array in enumerate(value)}
             else:
                 operands[field.name] = value
-        return operands
+        return MappingProxyType(operands)
 
     @property
     @abstractmethod
@@ -231,8 +245,10 @@ class FactorizedTensor(ABC):
     @cached_property
     def network(self) -> Network:
         """The operands' labels and sizes, read off the arrays."""
+        if self.n_modes < 1:
+            raise ShapeError(f"{type(self).__name__} needs at least one mode, and these operands have none.")
         n_in = self.n_modes if self.n_in is None else self.n_in
-        if not 0 < n_in <= self.n_modes:
+        if not is_integer(n_in) or not 0 < n_in <= self.n_modes:
             raise ShapeError(
                 f"{type(self).__name__}: n_in={self.n_in} does not split {self.n_modes} modes. "
                 f"Pass 1 <= n_in <= {self.n_modes}: the first n_in modes are the input's."
@@ -353,7 +369,7 @@ class FactorizedTensor(ABC):
 
 
 def _is_tuple(field: dataclasses.Field[Any]) -> bool:
-    return str(field.type).startswith("tuple")
+    return str(field.type).lower().startswith(("tuple", "typing.tuple"))
 
 
 def _split_fields(cls: type[FactorizedTensor]) -> list[dataclasses.Field[Any]]:

@@ -19,6 +19,7 @@ from tlinear.errors import ShapeError
 from tlinear.formats.base import FactorizedTensor
 from tlinear.formats.tt import realizable_chain
 from tlinear.ranks import Bonds, Rank
+from tlinear.shapes import is_integer
 
 __all__ = ["BlockTTTensor"]
 
@@ -59,12 +60,16 @@ class BlockTTTensor(FactorizedTensor):
     needs_split: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        n_cores = len(self.cores) if isinstance(self.cores, (tuple, list)) else 1
         for name in ("n_in", "n_out"):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, len(self.cores))
-        if max(self.n_in or 0, self.n_out or 0) != len(self.cores):
+            count = getattr(self, name)
+            if count is None:
+                object.__setattr__(self, name, n_cores)
+            elif not is_integer(count) or count < 1:
+                raise ShapeError(f"BlockTTTensor: {name}={count!r} is not a number of modes. Pass an integer >= 1.")
+        if max(self.n_in or 0, self.n_out or 0) != n_cores:
             raise ShapeError(
-                f"BlockTTTensor: {len(self.cores)} cores, but n_in={self.n_in} and n_out={self.n_out}. "
+                f"BlockTTTensor: {n_cores} cores, but n_in={self.n_in} and n_out={self.n_out}. "
                 "The larger of the two must be the number of cores."
             )
         super().__post_init__()
