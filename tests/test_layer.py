@@ -10,6 +10,7 @@ import pytest
 
 import tlinear
 from tlinear import FactorizedLinear, Linear
+from tlinear.contraction.plan import cached_plan
 from tlinear.errors import (
     DTypeError,
     FactorizationError,
@@ -80,6 +81,78 @@ def test_a_refused_cotangent_leaves_the_forward_pass_waiting(layer):
     with pytest.raises(ShapeError, match=re.escape("dy has shape (10,), but y has shape (2, 10)")):
         layer.backward(np.ones(10))
     assert layer.backward(np.ones((2, 10))).shape == (2, 16)
+
+
+@pytest.mark.parametrize("implementation", ["factorized", "reconstructed", "auto"])
+def test_every_call_takes_the_plan_of_the_layers_implementation(monkeypatch, implementation):
+    asked = []
+
+    def record(network, chosen, mode, batch_size, dtype):
+        asked.append((chosen, mode, batch_size, dtype))
+        return cached_plan(network, chosen, mode, batch_size, dtype)
+
+    monkeypatch.setattr("tlinear.functional.cached_plan", record)
+    layer = FactorizedLinear((4, 4), (2, 5), implementation=implementation, dtype=np.float32, rng=0)
+    layer = layer.with_parameters(layer.parameters())
+    x = np.ones((3, 16), np.float32)
+    for call, mode in ((layer, "forward"), (layer.vjp, "training"), (layer.jvp, "forward"), (layer.trace, "forward")):
+        asked.clear()
+        call(x)
+        assert asked == [(implementation, mode, 4, np.dtype(np.float32))]
+
+
+def test_plan_is_for_the_dtype_of_the_parameters():
+    layer = FactorizedLinear((4, 4), (2, 5), dtype=np.float32, rng=0)
+    assert layer.plan(3).dtype == np.float32
+    assert FactorizedLinear.from_weight(layer.weight, 1j * np.ones(10)).plan(3).dtype == np.complex128
+    assert FactorizedLinear.from_weight(layer.weight.astype(np.float16)).plan(3).dtype == np.float32
+
+
+def test_gradients_may_be_changed_in_place(layer):
+    layer.forward(np.ones((2, 16)))
+    dx = layer.backward(np.ones((2, 10)))
+    for gradient in (dx, *layer.gradients.values()):
+        assert gradient.flags.writeable
+        gradient *= 0.5
+
+
+def test_square_weights_are_transposed_only_when_said_to_be():
+    weight = np.arange(16.0).reshape(4, 4)
+    stored = SimpleNamespace(weight=weight)
+    for transposed in (False, True):
+        layer = FactorizedLinear.from_linear(stored, factorization="dense", transposed=transposed)
+        np.testing.assert_array_equal(layer.weight.to_matrix(), weight.T if transposed else weight)
+
+
+def test_rng_decides_the_columns_that_cp_starts_from():
+    source = Linear(16, 10, rng=0)
+    a, b = (FactorizedLinear.from_linear(source, rank=6, rng=seed) for seed in (0, 1))
+    assert not np.array_equal(a.weight.factors[0], b.weight.factors[0])
+
+
+def test_dense_layer_accumulates_half_precision_in_single():
+    """4096 + 1 + 1 + .. stays 4096 when summed in float16, whose spacing there is 4."""
+    layer, x = Linear.from_arrays(np.ones((1, 4096), np.float16)), np.ones(4096, np.float16)
+    x[0] = 4096
+    assert layer(x)[0] == np.float16(4096 + 4095)
+    assert layer.jvp(x, x)[1][0] == np.float16(4096 + 4095)
+    many = Linear.from_arrays(np.ones((1, 1), np.float16), np.zeros(1, np.float16))
+    gradients = many.vjp(x[:, None])[1](np.ones((4096, 1))).parameters
+    assert gradients["weight"].item() == np.float16(4096 + 4095)
+    assert many.vjp(np.ones((4096, 1), np.float16))[1](x[:, None]).parameters["bias"][0] == np.float16(4096 + 4095)
+
+
+@pytest.mark.parametrize("build", [Linear, lambda *features, **options: FactorizedLinear((64,), (500,), **options)])
+def test_bias_starts_uniformly_within_one_over_the_root_of_the_input(build):
+    bias = build(64, 500, rng=0).bias
+    # the largest of 500 uniform draws falls short of 0.95 of the bound once in 0.95^-500 = 10^11 times
+    assert 0.95 / 8 <= np.max(np.abs(bias)) <= 1 / 8
+
+
+def test_complex_dense_weights_have_the_variance_of_real_ones():
+    """E|z|^2 = 1 / (3 n); |z|^2 / that has a variance below 1, so that 10^5 draws lie within 4.9 / sqrt(10^5)."""
+    weight = Linear(100, 1000, dtype=np.complex128, rng=0).weight
+    assert abs(np.mean(np.abs(weight) ** 2) * 300 - 1) <= 4.9 / np.sqrt(weight.size)
 
 
 @pytest.mark.parametrize("factorization", FORMATS)
@@ -165,6 +238,9 @@ def test_repr_shows_shape_rank_parameters_and_compression():
         "FactorizedLinear(16 -> 10, blocktt, in=(4, 4), out=(2, 5), rank=(1, 2, 1), bias=True, implementation='auto',\n"
         "                 parameters=66 of 170 dense, compression=2.58x, float64)"
     )
+    without = FactorizedLinear((4, 4), (2, 5), bias=False, factorization="blocktt", rank=2, rng=0)
+    assert "bias=False" in repr(without)
+    assert "parameters=56 of 160 dense, compression=2.86x" in repr(without)
     assert repr(Linear(16, 10, bias=False, rng=0)) == "Linear(16 -> 10, bias=False, parameters=160, float64)"
 
 
@@ -201,12 +277,19 @@ BAD_CALLS = [
     (lambda: FactorizedLinear.from_linear(SimpleNamespace(weight=np.ones(16))), ShapeError, "weight has shape (16,), but must be a matrix"),
     (lambda: FactorizedLinear.from_linear(SimpleNamespace(weight=np.ones((0, 16)))), ShapeError, "weight has shape (0, 16)"),
     (lambda: FactorizedLinear.from_linear(SimpleNamespace(weight=np.ones((10, 16)), bias=np.ones(16))), ShapeError, "bias has shape (16,), but the layer has out_features=10"),
-    (lambda: FactorizedLinear.from_linear(SimpleNamespace(weight=NAN)), NonFiniteError, "holds 160 entries that are NaN or infinite, of 160"),
+    (lambda: FactorizedLinear.from_linear(SimpleNamespace(weight=NAN)), NonFiniteError, "weight of shape (10, 16) holds 160 entries that are NaN or infinite, of 160"),
     (lambda: FactorizedLinear.from_linear(SimpleNamespace(weight=NAN), factorization="dense"), NonFiniteError, "NaN or infinite"),
     (lambda: FactorizedLinear.from_linear(SimpleNamespace(weight=np.ones((10, 16)), bias=NAN[:, 0])), NonFiniteError, "bias of shape (10,) holds 10 entries"),
     (lambda: FactorizedLinear.from_linear(DENSE, rank=0.01), InfeasibleRankError, "cp of rank 1 already has 16"),
     (lambda: FactorizedLinear.from_linear(DENSE, decomposition_options={"max_iter": 5}), OptionError, "has no option max_iter"),
     (lambda: FactorizedLinear.from_linear(DENSE, dtype=int), DTypeError, "int64"),
+    (lambda: FactorizedLinear.from_linear(DENSE, dtype="foo"), DTypeError, "dtype='foo' is not a dtype that NumPy has"),
+    (lambda: FactorizedLinear.from_linear(LAYER), DTypeError, "linear's weight is already factorized"),
+    (lambda: FactorizedLinear.from_linear(DENSE, decomposition_options={"rng": 1}), OptionError, "decomposition_options holds ['rng']"),
+    (lambda: FactorizedLinear.from_linear(DENSE, bias=np.zeros(10)), OptionError, "bias is of type ndarray, but must be True or False"),
+    (lambda: FactorizedLinear((4, 4), (2, 5), bias=np.zeros(10)), OptionError, "bias is of type ndarray"),
+    (lambda: Linear(16, 10, bias=np.zeros(10)), OptionError, "bias is of type ndarray"),
+    (lambda: LAYER(np.ma.masked_array(np.ones(16), mask=True)), DTypeError, "x is a masked array, whose mask would be lost"),
     (lambda: Linear(0, 10), ShapeError, "in_features=0 is not a positive integer"),
     (lambda: Linear(16, 10.0), ShapeError, "out_features=10.0 is not a positive integer"),
     (lambda: Linear(16, 10, dtype=int), DTypeError, "int64 cannot hold parameters"),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tlinear
-from tlinear.errors import OptionError, ParameterError, ShapeError
+from tlinear.errors import DTypeError, OptionError, ParameterError, ShapeError
 from tlinear.optim import SGD, Adam
 
 OPTIMISERS = [SGD(0.5), SGD(0.25, momentum=0.5), SGD(0.5, weight_decay=0.25), Adam(0.1), Adam(0.1, weight_decay=0.5)]
@@ -83,6 +83,30 @@ def test_half_precision_parameters_survive_a_gradient_of_zero():
     assert state.square["w"].dtype == np.float32
 
 
+@pytest.mark.parametrize("gradient", [1e-4, 300.0, 6e4])
+def test_half_precision_gradients_neither_vanish_nor_overflow_when_squared(gradient):
+    """The first step of Adam has the length of the learning rate, whatever the gradient's."""
+    adam, parameters = Adam(0.5), {"w": np.ones(1, np.float16)}
+    parameters, _ = adam.update(parameters, {"w": np.array([gradient], np.float16)}, adam.init(parameters))
+    assert parameters["w"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_what_cannot_be_trained_is_refused(optimiser):
+    for parameter in ([1.0, 2.0], np.array([1, 2]), np.array([True])):
+        with pytest.raises(DTypeError, match="cannot be trained"):
+            optimiser.init({"w": parameter})
+    parameters = {"w": np.ones(2)}
+    state = optimiser.init(parameters)
+    with pytest.raises(DTypeError, match="A gradient of dtype complex128 for a real parameter"):
+        optimiser.update(parameters, {"w": 1j * np.ones(2)}, state)
+    with pytest.raises(ParameterError, match="The gradients are of type Gradients, not a dict"):
+        optimiser.update(parameters, tlinear.Gradients(np.ones(2), parameters), state)
+    other = SGD(0.1) if isinstance(optimiser, Adam) else Adam(0.1)
+    with pytest.raises(ParameterError, match=f"state is of type {type(other).__name__}State"):
+        optimiser.update(parameters, parameters, other.init(parameters))
+
+
 def test_adam_steps_along_a_complex_gradient():
     """The first step is the learning rate times the direction of the gradient, |g| being its modulus."""
     adam, parameters = Adam(0.5, epsilon=0.0), {"z": np.array([1.0 + 1.0j])}
@@ -113,6 +137,8 @@ def test_a_layer_of_every_format_learns_a_layer_of_its_own_kind(factorization):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: SGD(None), "learning_rate=None"),
+        (lambda: SGD(True), "learning_rate=True"),
         (lambda: SGD(-1.0), "learning_rate=-1.0 must be at least 0"),
         (lambda: SGD(0.1, momentum=1.0), "momentum=1.0 must be at least 0 and below 1"),
         (lambda: SGD(float("nan")), "learning_rate=nan"),

@@ -203,3 +203,43 @@ def test_an_infeasible_budget_names_the_smallest_feasible_one():
         resolve_rank("tt", (2,), (1,), 1.0)
     with pytest.raises(InfeasibleRankError):
         resolve_rank("dense", (4, 4), (2, 5), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("factorization", "in_shape", "out_shape", "budget", "rank"),
+    [
+        ("tucker", (2,) * 4, (2,) * 4, "same", (2, 2, 2, 2, 2, 2, 2, 1)),  # 158 of 256; all 2 would be 288
+        ("tucker", (3,) * 3, (3,) * 3, 0.1, (2, 2, 2, 2, 2, 1)),  # 65 of 72
+        ("tt", (4, 4), (4, 4), 0.5, (1, 4, 3, 4, 1)),  # 16 + 48 + 48 + 16 = 128 of 128
+        ("blocktt", (4, 4), (4, 4), 0.5, (1, 4, 1)),  # 4 * 16 * 2 = 128
+        ("blocktt", (4, 4, 4), (4, 4, 4), 0.1, (1, 4, 4, 1)),  # 64 + 256 + 64 = 384 of 409; (5, 4) would be 464
+    ],
+)
+def test_a_budget_is_filled_as_far_as_the_rule_allows(factorization, in_shape, out_shape, budget, rank):
+    assert resolve_rank(factorization, in_shape, out_shape, budget) == rank
+
+
+@given(low_rank, sides, sides, fractions)
+def test_no_budget_leaves_room_for_the_next_proportional_rank(factorization, in_shape, out_shape, fraction):
+    """Raising every bond by one (as far as it is useful) costs more than is left, or nothing is left to raise."""
+    cls, dense = FORMATS[factorization], math.prod(in_shape) * math.prod(out_shape)
+    try:
+        bonds = cls.resolve_bonds(in_shape, out_shape, fraction)
+    except InfeasibleRankError:
+        return
+    raised = cls.realizable(in_shape, out_shape, tuple(bond + 1 for bond in bonds))
+    if raised != bonds:
+        assert cls._network_for(in_shape, out_shape, raised).n_parameters > math.floor(fraction * dense)
+
+
+@given(low_rank, sides, sides)
+def test_the_smallest_feasible_budget_that_is_named_is_the_smallest(factorization, in_shape, out_shape):
+    least, dense = count(factorization, in_shape, out_shape, 1), math.prod(in_shape) * math.prod(out_shape)
+    if least <= 1 or least > dense:
+        return
+    with pytest.raises(InfeasibleRankError, match="smallest feasible budget is") as caught:
+        resolve_rank(factorization, in_shape, out_shape, (least - 0.5) / dense)
+    named = float(str(caught.value).rpartition(" is ")[2].rstrip("."))
+    assert count(factorization, in_shape, out_shape, named) >= least
+    with pytest.raises(InfeasibleRankError):
+        resolve_rank(factorization, in_shape, out_shape, named * (1 - 4 * np.finfo(float).eps))

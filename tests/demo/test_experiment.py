@@ -3,10 +3,12 @@
 import dataclasses
 import sys
 
+import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController
 
 from tlinear import FactorizedLinear, Linear, tensorize_shape
+from tlinear.demo.data import load
 from tlinear.demo.experiment import FORMATS, run
 from tlinear.demo.result import Infeasible, Row
 from tlinear.demo.settings import Settings
@@ -124,3 +126,59 @@ def test_a_missing_package_is_named_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     with pytest.raises(MissingDependencyError, match=r"threadpoolctl.*pip install '\.\[demo\]'"):
         run(SMALL)
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """A small run in which every measurement says what it was made on, and seconds are 1, 2, 3, .. in turn."""
+    judged, timed = [], []
+
+    def accuracy(network, images, labels):
+        judged.append((network, images, labels))
+        return len(judged)
+
+    def medians(calls, n_rounds):
+        timed.extend(calls)
+        return [float(k + 1) for k in range(len(calls))]
+
+    monkeypatch.setattr("tlinear.demo.experiment.accuracy", accuracy)
+    monkeypatch.setattr("tlinear.demo.experiment.interleaved_medians", medians)
+    return run(dataclasses.replace(SMALL, epochs=1)), judged, timed
+
+
+def test_every_accuracy_is_of_the_test_images(recorded):
+    _, judged, _ = recorded
+    dataset = load(SMALL.data, seed=SMALL.seed)
+    for _, images, labels in judged:
+        assert images.tobytes() == dataset.test_images.tobytes()
+        assert labels.tobytes() == dataset.test_labels.tobytes()
+
+
+def test_every_row_is_judged_with_its_own_layer_before_and_after(recorded):
+    result, judged, timed = recorded
+    for k, (row, call) in enumerate(zip(result.measured, timed, strict=True)):
+        before, after = judged[2 * k], judged[2 * k + 1]
+        assert (row.accuracy.before, row.accuracy.after) == (2 * k + 1, 2 * k + 2)
+        assert before[0].layers[1] is call.func
+        assert type(after[0].layers[1]) is type(call.func)
+        assert any(
+            not np.array_equal(tuned, array)
+            for tuned, array in zip(after[0].parameters().values(), before[0].parameters().values(), strict=True)
+        )
+    assert [len(network.layers) for network, _, _ in judged[-2:]] == [2, 2]
+    assert (result.without_layer.before, result.without_layer.after) == (len(judged) - 1, len(judged))
+
+
+def test_every_row_has_the_time_of_its_own_layer(recorded):
+    result, _, timed = recorded
+    assert [row.seconds for row in result.measured] == [float(k + 1) for k in range(len(timed))]
+    assert [row.time_ratio for row in result.measured] == [float(k + 1) for k in range(len(timed))]
+    for row, call in zip(result.measured, timed, strict=True):
+        assert call.func.n_parameters == row.n_parameters
+        (batch,) = call.args
+        assert len(batch) == result.n_timed
+        if row.fit is not None:
+            assert row.fit.rank == call.func.rank
+            assert row.fit.converged is call.func.decomposition.converged
+            assert row.fit.relative_error == call.func.decomposition.relative_error
+            assert row.fit.implementation == call.func.plan(result.n_timed).implementation

@@ -95,6 +95,13 @@ def test_a_format_of_ones_own_needs_one_class():
 
 
 BAD_ARRAYS = [
+    (lambda: CPTensor(np.ones(2), 5), ShapeError, "CPTensor: factors is of type int. Pass a tuple of arrays"),
+    (lambda: BlockTTTensor(5), ShapeError, "BlockTTTensor: cores is of type int"),
+    (lambda: DenseTensor(3.0), ShapeError, "DenseTensor needs at least one mode"),
+    (lambda: DenseTensor(np.ones((2, 3)), n_in=1.0), ShapeError, "n_in=1.0 does not split 2 modes"),
+    (lambda: DenseTensor(np.ones((2, 3)), n_in=True), ShapeError, "n_in=True does not split 2 modes"),
+    (lambda: BlockTTTensor((np.ones((1, 2, 2, 1)),), n_in=-1, n_out=1), ShapeError, "n_in=-1 is not a number of modes"),
+    (lambda: TTTensor.from_operands({"cores.0": np.ones((1, 2, 1)), "cores.1": np.ones((1, 2, 1))}, 1, 7), ShapeError, "n_in=1 and n_out=7, but these operands have 2 modes"),
     (lambda: CPTensor(np.ones(2), (np.ones((3, 2)), np.ones((4, 3)))), ShapeError, r"axis 1 of factors.1 has size 3, but must equal 2, set by axis 0 of weights"),
     (lambda: CPTensor(np.ones((2, 1)), (np.ones((3, 2)),)), ShapeError, r"weights has shape \(2, 1\), but must have 1 axes"),
     (lambda: CPTensor(np.ones(2), ()), ShapeError, "factors is empty"),
@@ -133,6 +140,14 @@ def test_with_operands_names_what_is_missing_or_misshapen():
 def test_from_operands_names_what_is_missing_or_unknown(names):
     with pytest.raises((ParameterError, ShapeError), match=r"Missing|Unknown|unknown|must equal|empty"):
         TTTensor.from_operands(dict.fromkeys(names, np.ones((1, 2, 2))), 1)
+
+
+def test_operands_are_read_only_as_a_mapping():
+    tensor = TTTensor.random((2,), (3,), 1, rng=0)
+    with pytest.raises(AttributeError):
+        tensor.operands.pop("cores.0")
+    with pytest.raises(TypeError):
+        tensor.operands["cores.0"] = np.ones(1)
 
 
 @pytest.mark.parametrize(
