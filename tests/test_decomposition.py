@@ -279,6 +279,16 @@ def test_parts_of_a_complex_number_may_be_of_any_size():
     assert relative_error(imaginary, reconstruction) <= rounding((2, 3))
 
 
+@pytest.mark.parametrize("factorization", FACTORIZATIONS)
+def test_a_long_double_may_be_larger_than_any_double(factorization):
+    """It is scaled before it is rounded to the double precision of the computation, and back after."""
+    value = np.longdouble(2.0) ** (np.finfo(np.longdouble).maxexp - 40)
+    tensor = np.full((2, 3, 4), value)
+    result = decompose(tensor, factorization, rank_for(factorization, 1), n_in=1)
+    assert result.tensor.dtype == np.longdouble
+    assert np.max(np.abs(result.tensor.to_tensor() / value - 1)) <= rounding((2, 3, 4))
+
+
 # ------------------------------------------------------------ degenerate input
 
 DEGENERATE = {

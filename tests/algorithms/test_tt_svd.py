@@ -130,9 +130,10 @@ def test_input_is_not_written_to_and_calls_agree_to_the_bit():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(5, 8), (1, 4, 2), (6, 1, 7), (3, 4, 5)])
-def test_memory_layout_changes_no_bit(shape, dtype):
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("shape", [(2, 4), (5, 8), (1, 4, 2), (6, 1, 7), (3, 4, 5)])
+def test_memory_layout_changes_no_bit(shape, rank, dtype):
     tensor = normal(np.random.default_rng(0), shape, dtype)
-    bonds = realizable_chain(shape, (2,) * (len(shape) - 1))
+    bonds = realizable_chain(shape, (rank,) * (len(shape) - 1))
     for core, fortran in zip(tt_svd(tensor, bonds), tt_svd(np.asfortranarray(tensor), bonds), strict=True):
         np.testing.assert_array_equal(fortran, core)

@@ -131,9 +131,5 @@ def test_operands_are_drawn_with_the_standard_deviation_that_is_proven(factoriza
         assert abs(np.mean(entries / expected)) <= 4.9 * math.sqrt(1 / entries.size)
     firsts = np.array([[draw[name].flat[0] for name in network.names] for draw in draws]) / expected
     moving = firsts[:, [name not in cls.constant_operands for name in network.names]]
-    products = moving.conj().T @ moving / len(draws) - np.eye(moving.shape[1])
-    assert (
-        np.max(np.abs(products - np.diag(np.diag(products)))) <= 5.5 / math.sqrt(len(draws))
-        if moving.shape[1] > 1
-        else True
-    )
+    covariance = moving.conj().T @ moving / len(draws)
+    assert np.all(np.abs(covariance - np.diag(np.diag(covariance))) <= 5.5 / math.sqrt(len(draws)))
