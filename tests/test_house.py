@@ -11,7 +11,7 @@ PACKAGE = Path(tlinear.__file__).parent
 FLOORS = [
     ("errors",),
     ("arrays", "shapes"),
-    ("named_arrays", "ranks", "contraction", "algorithms"),
+    ("named_arrays", "arguments", "ranks", "contraction", "algorithms"),
     ("formats", "optim"),
     ("functional", "decomposition"),
     ("linear",),

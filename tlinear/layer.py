@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from tlinear.arguments import check_bias, check_flag
 from tlinear.arrays import Array, DType, check_finite, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation, plan
 from tlinear.decomposition import Decomposition, decompose
@@ -16,14 +17,13 @@ from tlinear.formats import FactorizedTensor, find_format
 from tlinear.functional import (
     Gradients,
     Trace,
-    check_bias,
     check_weight,
     factorized_linear,
     linear_jvp,
     linear_trace,
     linear_vjp,
 )
-from tlinear.linear import Layer, Linear, check_flag, uniform
+from tlinear.linear import Layer, Linear, uniform
 from tlinear.named_arrays import check_same_names
 from tlinear.ranks import Rank
 from tlinear.shapes import as_shape, is_integer, resolve_shape

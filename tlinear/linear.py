@@ -10,13 +10,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from tlinear.arguments import check_bias, check_cotangent, check_flag, check_input, check_tangent
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype, parameter_dtype, to_inexact
-from tlinear.errors import OptionError, ShapeError, StateError
-from tlinear.functional import Gradients, bias_gradient, check_bias, check_cotangent, check_input, check_tangent
+from tlinear.errors import ShapeError, StateError
+from tlinear.functional import Gradients, bias_gradient
 from tlinear.named_arrays import check_known_names, check_same_names, check_same_shapes
 from tlinear.shapes import is_integer
 
-__all__ = ["Layer", "Linear", "check_flag", "uniform"]
+__all__ = ["Layer", "Linear", "uniform"]
 
 
 class Layer(ABC):
@@ -227,15 +228,6 @@ class Linear(Layer):
         return (
             f"Linear({self.in_features} -> {self.out_features}, bias={self.bias is not None}, "
             f"parameters={self.n_parameters:,}, {self.weight.dtype})"
-        )
-
-
-def check_flag(name: str, value: bool) -> None:
-    """Raise :class:`OptionError` unless `value` is True or False, and not an array that was meant to be kept."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise OptionError(
-            f"{name} is of type {type(value).__name__}, but must be True or False. "
-            "To give the arrays themselves use Linear.from_arrays or FactorizedLinear.from_weight."
         )
 
 

@@ -151,9 +151,9 @@ def test_hooi_improves_on_st_hosvd(dtype):
 def test_hooi_ends_where_each_factor_is_the_best_for_the_others(dtype):
     """At a fixed point the core is as large as the singular values of every projected unfolding allow.
 
-    The sweep that would gain less than `stop_tolerance` of the error e is the last, and each of
-    its steps gains no more than the whole sweep: with 0 the gain is below the resolution of e,
-    that of ``|T|^2 - |core|^2`` being eps ``|T|^2`` times the length of the sums.
+    With a tolerance of 0 the end is where a sweep no longer lowers the computed error, so that
+    it gains no more than rounding.  What is gained is quadratic in how far the factors move: to
+    this order, no step from the end gains more than the whole sweep does.
     """
     tensor = normal(np.random.default_rng(0), (4, 5, 6), dtype)
     core, factors, report = hooi(tensor, (2, 2, 2), max_iterations=1000, stop_tolerance=0.0)

@@ -10,6 +10,7 @@ import tlinear
 from tlinear import FactorizedLinear
 from tlinear.contraction.execute import contract, contract_with_tape
 from tlinear.contraction.network import BATCH, Network
+from tlinear.contraction.pair import Pair
 from tlinear.contraction.plan import cached_plan, plan
 from tlinear.errors import ImplementationError, NetworkError, ShapeError
 from tlinear.formats import FORMATS
@@ -127,6 +128,28 @@ def test_a_label_that_one_operand_alone_carries_is_summed_over():
     da, db = tape.pull_back(np.ones_like(result))
     np.testing.assert_array_equal(da, np.ones((2, 3)) @ b.sum(axis=2).T)
     np.testing.assert_array_equal(db, np.repeat((a.T @ np.ones((2, 3)))[:, :, None], 5, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "keep", "n_copied"),
+    [
+        ((0, 2), (2, 1), {0, 1}, 0),  # A B
+        ((2, 0), (2, 1), {0, 1}, 0),  # A^T B: BLAS reads a transposed matrix as it lies
+        ((0, 2), (1, 2), {0, 1, 2}, 0),  # the Khatri-Rao product
+        ((2,), (0, 2), {0, 2}, 0),  # weights times a factor
+        ((2, 0, 3), (2, 3, 1), {0, 1, 2}, 0),  # many matrices, one after the other
+        ((0, 3, 2), (2, 3, 1), {0, 1, 2}, 1),  # the common label comes last in A
+        ((0, 2, 4), (2, 1), {0, 1, 4}, 1),  # what is summed over stands in the middle of A
+    ],
+)
+def test_an_operand_counts_as_copied_when_it_cannot_be_read_as_it_lies(a, b, keep, n_copied):
+    sizes = {0: 3, 1: 5, 2: 2, 3: 7, 4: 11}
+    network = Network(("A", "B"), (a, b), tuple(sorted(keep)), tuple(sizes.items()), n_in=1, n_modes=2)
+    pair = Pair.compile(network, a, b, keep)
+    x, y = np.arange(network.size(a)).reshape(network.shape(a)), np.arange(network.size(b)).reshape(network.shape(b))
+    result = pair(x, y, 1)
+    np.testing.assert_array_equal(result, np.einsum(x, a, y, b, pair.out))
+    assert pair.entries_moved(1) == x.size + y.size + result.size + 2 * n_copied * x.size
 
 
 def test_figures_of_a_plan_worked_by_hand():

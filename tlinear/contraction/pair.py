@@ -139,12 +139,12 @@ class Pair:
 def _needs_copy(labels: Labels, groups: Sequence[Sequence[Label]]) -> bool:
     """Whether a contiguous array must be rearranged to be read with these groups as axes.
 
-    Reading needs no copy when the labels of each group stand side by side in their order.  The
-    last group but two, shared, must come first: a matrix must have a unit stride for BLAS.
+    It need not be when the labels of each group stand side by side in their order, and, if it is
+    read as many matrices, their common group leads: BLAS wants a unit stride inside each matrix.
     """
     for group in groups:
         places = [labels.index(label) for label in group]
-        if places != list(range(places[0], places[0] + len(places)) if places else []):
+        if places and places != list(range(places[0], places[0] + len(places))):
             return True
-    shared = groups[0] if len(groups) == 3 and groups[1] else []
-    return bool(shared) and labels[0] not in shared
+    common = groups[0] if len(groups) == 3 and groups[1] else ()
+    return bool(common) and labels[0] not in common

@@ -1,0 +1,72 @@
+"""What a layer may be called with: each check returns the argument as an array, or says what is wrong with it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tlinear.arrays import Array, DType, to_inexact, to_numpy
+from tlinear.errors import DTypeError, OptionError, ShapeError
+from tlinear.shapes import format_shape
+
+__all__ = ["check_bias", "check_cotangent", "check_flag", "check_input", "check_tangent"]
+
+
+def check_input(x: ArrayLike, in_features: int, in_shape: tuple[int, ...] | None = None) -> Array:
+    """`x` as an array whose last axis is `in_features`."""
+    array = to_numpy(x, "x")
+    if array.ndim == 0 or array.shape[-1] != in_features:
+        product = f" = {format_shape(in_shape)}" if in_shape and len(in_shape) > 1 else ""
+        raise ShapeError(
+            f"x has shape {array.shape}, but its last axis must be in_features={in_features}{product}. "
+            f"Reshape x to (..., {in_features}), or build the layer for its features."
+        )
+    return array
+
+
+def check_bias(bias: ArrayLike, out_features: int) -> Array:
+    """`bias` as an array of shape ``(out_features,)``."""
+    array = to_inexact(bias, "bias")
+    if array.shape != (out_features,):
+        raise ShapeError(
+            f"bias has shape {array.shape}, but the layer has out_features={out_features}. "
+            f"Pass an array of shape ({out_features},), or None."
+        )
+    return array
+
+
+def check_cotangent(dy: ArrayLike, shape: tuple[int, ...], dtype: DType) -> Array:
+    """`dy` as an array that y of this shape and dtype can be paired with."""
+    array = to_numpy(dy, "dy")
+    if array.shape != shape:
+        raise ShapeError(f"dy has shape {array.shape}, but y has shape {shape}. Pass a cotangent of the shape of y.")
+    _check_real(array, dtype, "dy", "y")
+    return array
+
+
+def check_tangent(tangent: ArrayLike, primal: Array, name: str) -> Array:
+    """`tangent` as an array that `primal` can move along."""
+    array = to_numpy(tangent, name)
+    if array.shape != primal.shape:
+        raise ShapeError(
+            f"The tangent {name} has shape {array.shape}, but its primal has {primal.shape}. Pass the same shape."
+        )
+    _check_real(array, primal.dtype, f"The tangent {name}", "its primal")
+    return array
+
+
+def _check_real(array: Array, dtype: DType, name: str, partner: str) -> None:
+    if array.dtype.kind == "c" and dtype.kind != "c":
+        raise DTypeError(
+            f"{name} has dtype {array.dtype}, but {partner} is {dtype}, which is real. Pass its real part, "
+            "or make the layer or the input complex."
+        )
+
+
+def check_flag(name: str, value: bool) -> None:
+    """Raise :class:`OptionError` unless `value` is True or False, and not an array that was meant to be kept."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise OptionError(
+            f"{name} is of type {type(value).__name__}, but must be True or False. "
+            "To give the arrays themselves use Linear.from_arrays or FactorizedLinear.from_weight."
+        )
