@@ -150,7 +150,8 @@ class FactorizedLinear(Layer):
             :class:`Linear`, a ``torch.nn.Linear``, or anything with a `weight` of shape (out_features,
             in_features) and a `bias` of shape (out_features,) or None.  Its arrays are copied.
         rank : int, tuple of int, float in (0, 1], or 'same'
-            See :func:`tlinear.resolve_rank`.
+            See :func:`tlinear.resolve_rank`.  The default spends the whole budget, which for CP means ranks
+            in the hundreds, whose alternating least squares take minutes on a large layer.
         auto_tensorize : bool
             Choose the shape of a side that is not given; when False, both must be given.
         n_tensorized_modes : int or (int, int)

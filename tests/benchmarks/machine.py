@@ -31,9 +31,11 @@ def main():
             a = np.ones((1500, 1500), dtype)
             rate = 2 * 1500**3 / seconds(lambda a=a: a @ a, 9)
             print(f"{np.dtype(dtype)}: {rate / 1e9:.0f} GFLOP/s, {rate * a.itemsize:.2e} entry bytes/s")
-        many, few = np.ones((1000, 256, 8), np.float32), np.ones((1000, 8, 8), np.float32)
-        batched = 2 * many.size * 8 / seconds(lambda: many @ few, 9)
-        print(f"batched: {batched / 1e9:.0f} GFLOP/s for 1000 products of 256x8 and 8x8 in float32")
+        for layout, axes in (("one after the other", (0, 1, 2)), ("interleaved", (2, 0, 1))):
+            shapes = [np.empty((1000, m, 8)).transpose(np.argsort(axes)).shape for m in (256, 8)]
+            many, few = (np.ones(shape, np.float32).transpose(axes) for shape in shapes)
+            rate = 2 * many.size * 8 / seconds(lambda many=many, few=few: many @ few, 9)
+            print(f"batched: {rate / 1e9:.0f} GFLOP/s for 1000 products of 256x8 and 8x8 in float32, {layout}")
         source, target = np.ones(2**25), np.empty(2**25)
         print(f"copy: {2 * source.nbytes / seconds(lambda: np.copyto(target, source), 9):.2e} bytes/s")
         tiny = Network(("A", "B"), ((0, 2), (2, 1)), (0, 1), ((0, 2), (1, 2), (2, 2)), n_in=1, n_modes=2)

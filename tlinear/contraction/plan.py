@@ -34,8 +34,8 @@ Mode: TypeAlias = Literal["forward", "training"]
 class CostModel:
     """Seconds as FLOPs at the rate of a matrix product plus bytes at the rate of a copy.
 
-    The rates are of one core of a current server, as ``python tests/benchmarks/machine.py``
-    prints them; only their ratios matter for what is chosen.
+    The rates are of the order that ``python tests/benchmarks/machine.py`` prints for one core of a
+    server; what is chosen depends on their ratios alone, which differ less between machines.
 
     Attributes
     ----------
@@ -45,7 +45,8 @@ class CostModel:
     copy_bytes_per_second : float
         Bytes read and written per second.
     batched_slowdown : float
-        How much lower the rate of FLOPs is when a pair is many small products instead of one.
+        How much lower the rate of FLOPs is when a pair is many small products instead of one; between
+        that of matrices that lie one after the other and that of interleaved ones.
     call_seconds : float
         What one pair costs before it does anything.
     """
