@@ -31,6 +31,7 @@ __all__ = [
     "linear_jvp",
     "linear_trace",
     "linear_vjp",
+    "named_parameters",
 ]
 
 
@@ -145,9 +146,7 @@ def linear_jvp(
     A tangent that is not given is zero.
     """
     call = _Call.prepare(x, weight, bias, implementation, "forward")
-    primals = {f"weight.{name}": operand for name, operand in weight.operands.items()}
-    if call.bias is not None:
-        primals["bias"] = call.bias
+    primals = named_parameters(weight, call.bias)
     check_known_names(tangents, primals, "The tangents")
     checked = {name: check_tangent(tangent, primals[name], name) for name, tangent in tangents.items()}
     directions: list[Array | None] = [None if dx is None else call.flatten(check_tangent(dx, call.x, "dx"))]
@@ -257,6 +256,12 @@ class _Call:
         if self.bias is not None:
             y = y + self.bias
         return np.ascontiguousarray(y).astype(self.result_dtype, copy=False)
+
+
+def named_parameters(weight: FactorizedTensor, bias: Array | None) -> dict[str, Array]:
+    """Every array of the layer by the name that gradients, tangents and optimisers know it by."""
+    named = {f"weight.{name}": operand for name, operand in weight.operands.items()}
+    return named if bias is None else named | {"bias": bias}
 
 
 def check_weight(weight: FactorizedTensor) -> None:

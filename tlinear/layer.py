@@ -22,6 +22,7 @@ from tlinear.functional import (
     linear_jvp,
     linear_trace,
     linear_vjp,
+    named_parameters,
 )
 from tlinear.linear import Layer, Linear, uniform
 from tlinear.named_arrays import check_same_names
@@ -241,8 +242,7 @@ class FactorizedLinear(Layer):
         return self.weight.rank
 
     def parameters(self) -> dict[str, Array]:
-        named = {f"weight.{name}": array for name, array in self.weight.operands.items()}
-        return named | ({} if self.bias is None else {"bias": self.bias})
+        return named_parameters(self.weight, self.bias)
 
     def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Self:
         check_same_names(parameters, self.parameters(), "The parameters")

@@ -179,10 +179,7 @@ class Linear(Layer):
         return self.from_arrays(parameters["weight"], parameters.get("bias"))
 
     def __call__(self, x: ArrayLike) -> Array:
-        array, dtype = self._checked(x)
-        work = compute_dtype(dtype)
-        y = array.astype(work, copy=False) @ self.weight.astype(work, copy=False).T
-        return np.asarray(y if self.bias is None else y + self.bias).astype(dtype, copy=False)
+        return self._apply(*self._checked(x))
 
     def vjp(self, x: ArrayLike) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
         array, dtype = self._checked(x)
@@ -201,7 +198,7 @@ class Linear(Layer):
                 parameters["bias"] = bias_gradient(cotangent, bias)
             return Gradients(match_dtype(dx, inexact_dtype(array.dtype)), parameters)
 
-        return self(array), pullback
+        return self._apply(array, dtype), pullback
 
     def jvp(
         self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
@@ -218,11 +215,16 @@ class Linear(Layer):
             dy += array.astype(work) @ moved["weight"].T
         if "bias" in moved:
             dy += moved["bias"]
-        return self(array), dy.astype(dtype, copy=False)
+        return self._apply(array, dtype), dy.astype(dtype, copy=False)
 
     def _checked(self, x: ArrayLike) -> tuple[Array, DType]:
         array = check_input(x, self.in_features)
         return array, inexact_dtype(array.dtype, *(parameter.dtype for parameter in self.parameters().values()))
+
+    def _apply(self, x: Array, dtype: DType) -> Array:
+        work = compute_dtype(dtype)
+        y = x.astype(work, copy=False) @ self.weight.astype(work, copy=False).T
+        return np.asarray(y if self.bias is None else y + self.bias).astype(dtype, copy=False)
 
     def __repr__(self) -> str:
         return (

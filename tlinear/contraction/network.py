@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,10 +110,23 @@ class Network:
         """The number of entries of all operands together."""
         return sum(self.size(labels) for labels in self.inputs)
 
-    def lone_labels(self, operand: int) -> Labels:
-        """The labels that only this operand carries and the output does not: it is summed over them first."""
-        count = Counter(label for labels in self.inputs for label in labels)
-        return tuple(label for label in self.inputs[operand] if count[label] == 1 and label not in self.output)
+    @cached_property
+    def lone_labels(self) -> tuple[Labels, ...]:
+        """For each operand, the labels that it alone carries and the output does not: it is summed over them first."""
+        count = Counter(label for labels in (self.output, *self.inputs) for label in labels)
+        return tuple(tuple(label for label in labels if count[label] == 1) for labels in self.inputs)
+
+    @cached_property
+    def reduced_inputs(self) -> tuple[Labels, ...]:
+        """The labels of every operand once it is summed over those that it alone carries."""
+        return tuple(
+            tuple(label for label in labels if label not in lone)
+            for labels, lone in zip(self.inputs, self.lone_labels, strict=True)
+        )
+
+    def kept(self, others: Iterable[Labels]) -> set[Label]:
+        """The labels that a result must keep: the output's, and those of the others still to be contracted."""
+        return set(self.output).union(*others)
 
     def with_input(self) -> Network:
         """The network of the layer: the input ``x[b, i1..in]`` joined to this one, with the result ``y[b, o1..om]``."""

@@ -14,7 +14,7 @@ from opt_einsum import paths
 
 from tlinear.contraction.network import BATCH, Label, Labels, Network
 
-__all__ = ["Order", "factorized_orders", "reconstructed_order", "reduced_inputs"]
+__all__ = ["Order", "factorized_orders", "reconstructed_order"]
 
 # Pairs of slots: operands are slots 0 .. n-1, and every pair appends its result as the next slot.
 Order: TypeAlias = tuple[tuple[int, int], ...]
@@ -49,14 +49,6 @@ def reconstructed_order(network: Network) -> Order:
     return _grouped(network, [[0], list(range(1, len(network.inputs)))], batch_size=1)
 
 
-def reduced_inputs(network: Network) -> list[Labels]:
-    """The labels of every operand once it is summed over those that it alone carries."""
-    return [
-        tuple(label for label in labels if label not in network.lone_labels(k))
-        for k, labels in enumerate(network.inputs)
-    ]
-
-
 def _sides(network: Network) -> tuple[list[int], list[int]]:
     """The operands but the first that carry no output mode, and those that do."""
     outputs = set(range(network.n_in, network.n_modes))
@@ -67,26 +59,24 @@ def _sides(network: Network) -> tuple[list[int], list[int]]:
 
 def _grouped(network: Network, groups: Sequence[Sequence[int]], batch_size: int) -> Order:
     """Each group of slots among itself, in opt_einsum's order; then the groups from the first to the last."""
-    labels = dict(enumerate(reduced_inputs(network)))
-    open_slots = set(labels)
+    open_labels = dict(enumerate(network.reduced_inputs))
     order: list[tuple[int, int]] = []
 
     def join(a: int, b: int) -> int:
+        both = dict.fromkeys(open_labels.pop(a) + open_labels.pop(b))
+        keep = network.kept(open_labels.values())
         out = len(network.inputs) + len(order)
+        open_labels[out] = tuple(label for label in both if label in keep)
         order.append((a, b))
-        open_slots.difference_update((a, b))
-        keep: set[Label] = set(network.output).union(*(labels[slot] for slot in open_slots))
-        labels[out] = tuple(label for label in dict.fromkeys(labels[a] + labels[b]) if label in keep)
-        open_slots.add(out)
         return out
 
     results = []
     for group in groups:
         if not group:
             continue
-        outside = set(network.output).union(*(labels[slot] for slot in open_slots - set(group)))
+        outside = network.kept(labels for slot, labels in open_labels.items() if slot not in group)
         members = list(group)
-        for a, b in _search([labels[slot] for slot in members], outside, network, batch_size):
+        for a, b in _search([open_labels[slot] for slot in members], outside, network, batch_size):
             members.append(join(members[a], members[b]))
         results.append(members[-1])
     last = results[0]

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tlinear.arrays import DType
-from tlinear.contraction.network import BATCH, Label, Network
-from tlinear.contraction.order import Order, factorized_orders, reconstructed_order, reduced_inputs
+from tlinear.contraction.network import BATCH, Network
+from tlinear.contraction.order import Order, factorized_orders, reconstructed_order
 from tlinear.contraction.pair import Pair
 from tlinear.errors import ImplementationError, ShapeError
 from tlinear.shapes import is_integer
@@ -83,9 +83,20 @@ class Step:
     b: int
     out: int
     name: str
+    network: Network
     forward: Pair
-    to_a: Pair
-    to_b: Pair
+
+    @cached_property
+    def to_a(self) -> Pair:
+        """From ``dC`` and ``conj(B)`` to ``dA``."""
+        pair = self.forward
+        return Pair.compile(self.network, pair.out, pair.b, set(pair.a), pair.a)
+
+    @cached_property
+    def to_b(self) -> Pair:
+        """From ``dC`` and ``conj(A)`` to ``dB``."""
+        pair = self.forward
+        return Pair.compile(self.network, pair.out, pair.a, set(pair.b), pair.b)
 
 
 @dataclass(frozen=True)
@@ -164,13 +175,14 @@ class Plan:
         """For each operand, the axes that it is summed over before anything else."""
         network = self.network
         return tuple(
-            tuple(labels.index(label) for label in network.lone_labels(k)) for k, labels in enumerate(network.inputs)
+            tuple(labels.index(label) for label in lone)
+            for labels, lone in zip(network.inputs, network.lone_labels, strict=True)
         )
 
     @cached_property
     def output_axes(self) -> tuple[int, ...]:
         """The axes of the last result, in the order that the network's output asks for."""
-        labels = self.steps[-1].forward.out if self.steps else reduced_inputs(self.network)[0]
+        labels = self.steps[-1].forward.out if self.steps else self.network.reduced_inputs[0]
         return tuple(labels.index(label) for label in self.network.output)
 
     def slot_name(self, slot: int) -> str:
@@ -218,7 +230,7 @@ def plan(
     ImplementationError
         When `implementation` or `mode` is not one of the known ones.
     ShapeError
-        When `batch_size` is negative.
+        When `batch_size` is not an integer, or is negative.
     """
     check_implementation(implementation)
     if mode not in get_args(Mode):
@@ -267,21 +279,16 @@ def _rebuilds_weight(network: Network, steps: Sequence[Step]) -> bool:
 
 def _steps(network: Network, order: Order, rebuilt: int = 0) -> tuple[Step, ...]:
     """Compile an order; the result of step number `rebuilt` is named ``weight``."""
-    labels = dict(enumerate(reduced_inputs(network)))
-    open_slots = set(labels)
+    open_labels = dict(enumerate(network.reduced_inputs))
     steps: list[Step] = []
     for number, pair in enumerate(order, start=1):
         out = len(network.inputs) + len(steps)
         # the batch leads every intermediate that has it
-        a, b = sorted(pair, key=lambda slot: (BATCH not in labels[slot], pair.index(slot)))
-        open_slots -= {a, b}
-        keep: set[Label] = set(network.output).union(*(labels[slot] for slot in open_slots))
-        forward = Pair.compile(network, labels[a], labels[b], keep)
-        to_a = Pair.compile(network, forward.out, labels[b], set(labels[a]), labels[a])
-        to_b = Pair.compile(network, forward.out, labels[a], set(labels[b]), labels[b])
+        a, b = sorted(pair, key=lambda slot: (BATCH not in open_labels[slot], pair.index(slot)))
+        left, right = open_labels.pop(a), open_labels.pop(b)
+        forward = Pair.compile(network, left, right, network.kept(open_labels.values()))
         last = number == len(order)
         name = "result" if last else "weight" if number == rebuilt else f"t{number}"
-        steps.append(Step(a, b, out, name, forward, to_a, to_b))
-        labels[out] = forward.out
-        open_slots.add(out)
+        steps.append(Step(a, b, out, name, network, forward))
+        open_labels[out] = forward.out
     return tuple(steps)
