@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tlinear import FactorizedLinear, Linear, tensorize_shape
 from tlinear.errors import ShapeError
+from tlinear.shapes import resolve_shape
 
 
 def all_factorizations(n, count, smallest=2):
@@ -65,15 +66,137 @@ def test_known_shapes(features, shape):
 @pytest.mark.parametrize(
     ("features", "n_modes", "fewer", "padded"),
     [
-        (97, 2, "With 1 mode it is 97", "98 = 7x14"),
+        (97, 2, "With 1 mode it is 97", "98 = 7x14, which is 1 % more features: pass pad=True"),
         (127, 2, "With 1 mode it is 127", "128 = 8x16"),
         (50257, 3, "With 2 modes it is 29x1733", "50274 = 27x38x49"),
-        (10, 3, "With 2 modes it is 2x5", "12 = 2x2x3, which is 20 % more"),
+        (10, 3, "With 2 modes it is 2x5", "12 = 2x2x3, which is 20 % more features: pass pad=0.2"),
     ],
 )
 def test_impossible_shape_names_the_nearest_possible_ones(features, n_modes, fewer, padded):
     with pytest.raises(ShapeError, match=f"{re.escape(fewer)}.*{re.escape(padded)}"):
         tensorize_shape(features, n_modes)
+
+
+def most_balanced(features, n_modes):
+    return min(all_factorizations(features, n_modes), key=lambda c: (max(c), sum(c), -min(c)), default=None)
+
+
+@given(st.integers(1, 2000), st.integers(2, 6), st.sampled_from([True, 0.001, 0.1, 0.5, 1, 4.0, np.float32(0.25)]))
+def test_padded_shape_is_the_balanced_one_of_the_least_count_that_has_a_ratio_of_at_most_two(features, n_modes, pad):
+    shapes = ((p, most_balanced(p, n_modes)) for p in itertools.count(max(features, 2**n_modes)))
+    padded, expected = next((p, shape) for p, shape in shapes if shape and max(shape) <= 2 * min(shape))
+    overhead = 0.02 if pad is True else float(pad)
+    if (padded - features) / features <= overhead:
+        assert tensorize_shape(features, n_modes, pad=pad) == expected
+    else:
+        named = f"the nearest larger count is {padded} = {'x'.join(map(str, expected))}"
+        with pytest.raises(ShapeError, match=re.escape(named)):
+            tensorize_shape(features, n_modes, pad=pad)
+
+
+@given(st.integers(1, 2000), st.integers(2, 6))
+def test_the_pad_that_an_error_names_is_enough(features, n_modes):
+    """And one that is smaller by more than its last digit is not."""
+    try:
+        tensorize_shape(features, n_modes, pad=1e-9)
+    except ShapeError as error:
+        named = re.search("pass pad=(True|[0-9.e+]+) to pad to it", str(error)).group(1)
+        pad = True if named == "True" else float(named)
+        shape = tensorize_shape(features, n_modes, pad=pad)
+        if pad is True:
+            assert math.prod(shape) - features <= features / 50
+        else:
+            with pytest.raises(ShapeError):
+                tensorize_shape(features, n_modes, pad=pad / 1.2)
+
+
+@given(st.integers(1, 10**6))
+def test_one_mode_needs_no_padding(features):
+    assert tensorize_shape(features, 1, pad=True) == tensorize_shape(features, 1, pad=5.0) == (features,)
+
+
+@pytest.mark.parametrize(
+    ("features", "shape"),
+    [
+        (97, (7, 14)),
+        (127, (8, 16)),
+        (768, (24, 32)),
+        (50257, (206, 244)),
+        (50257, (27, 38, 49)),
+        (11008, (17, 24, 27)),
+        (30522, (131, 233)),
+        (30522, (25, 33, 37)),
+        (2**12, (2,) * 12),
+    ],
+)
+def test_known_padded_shapes(features, shape):
+    for pad in (True, np.True_, 0.02, np.float64(0.02)):
+        assert tensorize_shape(features, len(shape), pad=pad) == shape
+
+
+def test_what_is_balanced_is_not_padded_and_no_overhead_pads_nothing():
+    assert tensorize_shape(5040, 3) == tensorize_shape(5040, 3, pad=5.0) == (14, 18, 20)
+    assert tensorize_shape(50257, 2, pad=0.0) == tensorize_shape(50257, 2, pad=0) == (29, 1733)
+
+
+def test_an_overhead_is_the_quotient_that_it_is_written_as():
+    """129 is 29 % more than 100, though 0.29 * 100 is below 29 in floating point."""
+    assert resolve_shape("in", 100, (3, 43), None, pad=0.29) == (3, 43)
+    with pytest.raises(ShapeError, match=re.escape("pad=0.28 allows 28 % more")):
+        resolve_shape("in", 100, (3, 43), None, pad=0.28)
+
+
+def test_a_count_too_far_to_pad_to_is_named_with_its_overhead_and_the_pad_for_it():
+    message = "10 features cannot be padded by at most 2 % to a product of 3 modes"
+    nearest = "12 = 2x2x3, which is 20 % more features: pass pad=0.2 to pad to it."
+    with pytest.raises(ShapeError, match=re.escape(message) + ".*" + re.escape(nearest)):
+        tensorize_shape(10, 3, pad=True)
+    with pytest.raises(ShapeError, match=re.escape("Without pad it is 2x2x509.")):
+        tensorize_shape(2036, 3, pad=1e-4)
+
+
+@pytest.mark.parametrize("pad", ["yes", "0.1", -0.1, -1, math.nan, math.inf, None, 1j, (0.1,), np.array(0.1)])
+def test_a_pad_that_is_no_overhead_is_refused(pad):
+    for call in (
+        lambda: tensorize_shape(97, 2, pad=pad),
+        lambda: resolve_shape("in", 16, (4, 4), None, pad),
+        lambda: FactorizedLinear.from_linear(Linear(16, 10, rng=0), rank=1, pad=pad),
+    ):
+        with pytest.raises(
+            ShapeError, match=re.escape(f"pad={pad!r} is not an overhead. Pass False, True for at most 2")
+        ):
+            call()
+
+
+@pytest.mark.parametrize("n_modes", [65, 10**9, 10**30])
+def test_more_modes_than_an_array_has_axes_are_refused(n_modes):
+    for pad in (False, True):
+        with pytest.raises(ShapeError, match=f"n_modes={n_modes} is more than the 64 axes"):
+            tensorize_shape(97, n_modes, pad=pad)
+
+
+@pytest.mark.parametrize(
+    ("features", "shape", "pad", "message"),
+    [
+        (
+            16,
+            (4, 5),
+            False,
+            "in_features=16. Pass modes whose product is 16, such as (4, 4), or pad=0.25 to pad to 20.",
+        ),
+        (16, (4, 5), 0.2, "in_features=16 and pad=0.2 allows 20 % more. Pass modes whose product is 16"),
+        (97, (7, 14), False, "or pad=True to pad to 98."),
+        (16, (3, 5), 0.5, "in_features=16. Pass modes whose product is 16, such as (4, 4)."),
+    ],
+)
+def test_given_modes_hold_the_features_and_at_most_the_overhead_more(features, shape, pad, message):
+    product = math.prod(shape)
+    with pytest.raises(
+        ShapeError, match=re.escape(f"={shape} has the product {product}, but") + ".*" + re.escape(message)
+    ):
+        resolve_shape("in", features, shape, None, pad)
+    if product > features:
+        assert resolve_shape("in", features, shape, None, (product - features) / features) == shape
 
 
 @pytest.mark.parametrize(

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.arrays import Array, DType, to_inexact, to_numpy
 from tlinear.errors import DTypeError, OptionError, ShapeError
-from tlinear.shapes import format_shape
+from tlinear.shapes import format_shape, is_integer
 
-__all__ = ["check_bias", "check_cotangent", "check_flag", "check_input", "check_tangent"]
+__all__ = ["check_bias", "check_cotangent", "check_features", "check_flag", "check_input", "check_tangent"]
 
 
 def check_input(x: ArrayLike, in_features: int, in_shape: tuple[int, ...] | None = None) -> Array:
     """`x` as an array whose last axis is `in_features`."""
     array = to_numpy(x, "x")
     if array.ndim == 0 or array.shape[-1] != in_features:
-        product = f" = {format_shape(in_shape)}" if in_shape and len(in_shape) > 1 else ""
+        modes = f" = {format_shape(in_shape)}" if in_shape and len(in_shape) > 1 else ""
+        padded = in_shape is not None and math.prod(in_shape) != in_features
+        product = f", padded to {math.prod(in_shape)}{modes}" if in_shape and padded else modes
         raise ShapeError(
             f"x has shape {array.shape}, but its last axis must be in_features={in_features}{product}. "
             f"Reshape x to (..., {in_features}), or build the layer for its features."
         )
     return array
+
+
+def check_features(side: str, features: Any, shape: tuple[int, ...]) -> int:
+    """How many `features` the modes of a side hold, the rest being padding; None is all that they can."""
+    most = math.prod(shape)
+    if features is None:
+        return most
+    if not is_integer(features) or not 1 <= features <= most:
+        raise ShapeError(
+            f"{side}_features={features!r}, but the {side}put modes {shape} hold from 1 to {most} features. "
+            f"Pass an int of these, or modes whose product is at least the features."
+        )
+    return int(features)
 
 
 def check_bias(bias: ArrayLike, out_features: int) -> Array:

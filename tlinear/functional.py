@@ -1,6 +1,9 @@
 """The layer as a pure function of its input and operands, with its derivatives and its trace.
 
 ``y[b, o1..om] = sum_{i1..in} x[b, i1..in] W[i1..in, o1..om] + bias[o1..om]``
+
+A layer may have fewer features than its modes hold: x is then padded with zeros behind its last
+feature, and y is cropped, so that the layer is that of ``W.to_matrix()[:out_features, :in_features]``.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlinear.arguments import check_bias, check_cotangent, check_input, check_tangent
+from tlinear.arguments import check_bias, check_cotangent, check_features, check_input, check_tangent
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype
 from tlinear.contraction.execute import Tape, contract, contract_with_tape, intermediates, push_forward
 from tlinear.contraction.plan import Implementation, Mode, Plan, batch_bucket, cached_plan, check_implementation
@@ -56,6 +59,8 @@ def factorized_linear(
     weight: FactorizedTensor,
     bias: ArrayLike | None = None,
     *,
+    in_features: int | None = None,
+    out_features: int | None = None,
     implementation: Implementation = "auto",
 ) -> Array:
     """``y = x W + bias``, the input contracted with the operands of W in a planned order.
@@ -65,8 +70,11 @@ def factorized_linear(
     x : array of shape (..., in_features)
         Any number of batch axes, also none, also of size 0; any strides.
     weight : FactorizedTensor
-        With ``weight.in_features`` equal to the last axis of `x`.
+        Whose modes hold at least `in_features` and `out_features`.
     bias : array of shape (out_features,), optional
+    in_features, out_features : int, optional
+        All that the modes of `weight` hold, unless given.  The dense weight of the layer is
+        ``weight.to_matrix()[:out_features, :in_features]``.
     implementation : {'auto', 'factorized', 'reconstructed'}
         Contract `x` with the operands, rebuild the dense weight first, or whichever the cost
         model predicts to be faster.
@@ -89,8 +97,14 @@ def factorized_linear(
     >>> y = factorized_linear(x, weight)
     >>> y.shape, bool(np.allclose(y, x @ weight.to_matrix().T))
     ((7, 10), True)
+
+    A layer of 15 -> 9 features, whose input is padded to 16 and whose output is cropped from 10:
+
+    >>> y = factorized_linear(x[:, :15], weight, in_features=15, out_features=9)
+    >>> y.shape, bool(np.allclose(y, x[:, :15] @ weight.to_matrix()[:9, :15].T))
+    ((7, 9), True)
     """
-    call = _Call.prepare(x, weight, bias, implementation, "forward")
+    call = _Call.prepare(x, weight, bias, implementation, "forward", features=(in_features, out_features))
     return call.output(contract(call.plan, call.operands))
 
 
@@ -107,27 +121,32 @@ class Pullback:
 
     def __call__(self, dy: ArrayLike) -> Gradients:
         call = self.call
-        cotangent = check_cotangent(dy, (*call.batch_shape, call.weight.out_features), call.result_dtype)
-        flat = cotangent.reshape(call.n_samples, *call.weight.out_shape).astype(call.plan.dtype, copy=False)
-        dx, *gradients = self.tape.pull_back(flat)
+        cotangent = check_cotangent(dy, (*call.batch_shape, call.out_features), call.result_dtype)
+        dx, *gradients = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape))
         parameters = {
             f"weight.{name}": np.ascontiguousarray(match_dtype(gradient, operand.dtype))
             for (name, operand), gradient in zip(call.weight.operands.items(), gradients, strict=True)
         }
         if call.bias is not None:
             parameters["bias"] = bias_gradient(cotangent, call.bias)
-        return Gradients(match_dtype(dx.reshape(call.x.shape), inexact_dtype(call.x.dtype)), parameters)
+        return Gradients(match_dtype(call.merge(dx, call.in_features), inexact_dtype(call.x.dtype)), parameters)
 
 
 def linear_vjp(
-    x: ArrayLike, weight: FactorizedTensor, bias: ArrayLike | None = None, *, implementation: Implementation = "auto"
+    x: ArrayLike,
+    weight: FactorizedTensor,
+    bias: ArrayLike | None = None,
+    *,
+    in_features: int | None = None,
+    out_features: int | None = None,
+    implementation: Implementation = "auto",
 ) -> tuple[Array, Pullback]:
     """The result of :func:`factorized_linear`, and the pullback of its cotangents.
 
     The pullback walks the steps of the forward plan backwards, two products a step.  It holds `x`
     and the operands, not copies of them: change none of them in place before it is called.
     """
-    call = _Call.prepare(x, weight, bias, implementation, "training")
+    call = _Call.prepare(x, weight, bias, implementation, "training", features=(in_features, out_features))
     result, tape = contract_with_tape(call.plan, call.operands)
     return call.output(result), Pullback(call, tape)
 
@@ -139,22 +158,26 @@ def linear_jvp(
     dx: ArrayLike | None,
     tangents: Mapping[str, ArrayLike],
     *,
+    in_features: int | None = None,
+    out_features: int | None = None,
     implementation: Implementation = "auto",
 ) -> tuple[Array, Array]:
     """The result of :func:`factorized_linear`, and its derivative in the direction of the tangents.
 
     A tangent that is not given is zero.
     """
-    call = _Call.prepare(x, weight, bias, implementation, "forward")
+    call = _Call.prepare(x, weight, bias, implementation, "forward", features=(in_features, out_features))
     primals = named_parameters(weight, call.bias)
     check_known_names(tangents, primals, "The tangents")
     checked = {name: check_tangent(tangent, primals[name], name) for name, tangent in tangents.items()}
-    directions: list[Array | None] = [None if dx is None else call.flatten(check_tangent(dx, call.x, "dx"))]
+    directions: list[Array | None] = [
+        None if dx is None else call.flatten(check_tangent(dx, call.x, "dx"), weight.in_shape)
+    ]
     for name in weight.operands:
         direction = checked.get(f"weight.{name}")
         directions.append(None if direction is None else direction.astype(call.plan.dtype, copy=False))
     result, moved = push_forward(call.plan, call.operands, directions)
-    dy = moved.reshape(*call.batch_shape, weight.out_features)
+    dy = call.merge(moved, call.out_features)
     if "bias" in checked:
         dy = dy + checked["bias"]
     return call.output(result), dy.astype(call.result_dtype, copy=False)
@@ -192,17 +215,25 @@ class Trace(Mapping[str, Array]):
 
 
 def linear_trace(
-    x: ArrayLike, weight: FactorizedTensor, bias: ArrayLike | None = None, *, implementation: Implementation = "auto"
+    x: ArrayLike,
+    weight: FactorizedTensor,
+    bias: ArrayLike | None = None,
+    *,
+    in_features: int | None = None,
+    out_features: int | None = None,
+    implementation: Implementation = "auto",
 ) -> Trace:
     """Every intermediate of :func:`factorized_linear`, named."""
-    call = _Call.prepare(x, weight, bias, implementation, "forward")
+    call = _Call.prepare(x, weight, bias, implementation, "forward", features=(in_features, out_features))
     arrays: dict[str, Array] = {}
     equations: dict[str, str] = {}
     for name, equation, array in intermediates(call.plan, call.operands):
         arrays[name], equations[name] = array, equation
     last = call.plan.steps[-1].name
     arrays["y"] = call.output(np.permute_dims(arrays[last], call.plan.output_axes))
-    equations["y"] = f"y = {last}, its axes in order and merged{'' if call.bias is None else ', plus bias'}"
+    kept = "" if call.out_features == weight.out_features else f", the first {call.out_features} features kept"
+    plus = "" if call.bias is None else ", plus bias"
+    equations["y"] = f"y = {last}, its axes in order and merged{kept}{plus}"
     return Trace(call.plan, arrays, equations)
 
 
@@ -213,7 +244,8 @@ class _Call:
     x: Array
     weight: FactorizedTensor
     bias: Array | None
-    batch_shape: tuple[int, ...]
+    in_features: int
+    out_features: int
     plan: Plan
     operands: tuple[Array, ...]
     result_dtype: DType
@@ -226,33 +258,47 @@ class _Call:
         bias: ArrayLike | None,
         implementation: Implementation,
         mode: Mode,
+        *,
+        features: tuple[int | None, int | None],
     ) -> _Call:
         check_implementation(implementation)
         check_weight(weight)
-        array = check_input(x, weight.in_features, weight.in_shape)
-        offset = None if bias is None else check_bias(bias, weight.out_features)
+        in_shape = weight.in_shape
+        n_in, n_out = check_features("in", features[0], in_shape), check_features("out", features[1], weight.out_shape)
+        array = check_input(x, n_in, in_shape)
+        offset = None if bias is None else check_bias(bias, n_out)
         dtypes = (array.dtype, weight.dtype) if offset is None else (array.dtype, weight.dtype, offset.dtype)
         result_dtype = inexact_dtype(*dtypes)
         dtype = compute_dtype(result_dtype)
-        batch_shape = array.shape[:-1]
-        bucket = batch_bucket(math.prod(batch_shape))
+        bucket = batch_bucket(math.prod(array.shape[:-1]))
         plan = cached_plan(weight.layer_network, implementation, mode, bucket, dtype)
         operands = tuple(operand.astype(dtype, copy=False) for operand in weight.operands.values())
-        call = cls(array, weight, offset, batch_shape, plan, operands, result_dtype)
-        return dataclasses.replace(call, operands=(call.flatten(array), *operands))
+        call = cls(array, weight, offset, n_in, n_out, plan, operands, result_dtype)
+        return dataclasses.replace(call, operands=(call.flatten(array, in_shape), *operands))
 
     @property
-    def n_samples(self) -> int:
-        """The product of the batch axes."""
-        return math.prod(self.batch_shape)
+    def batch_shape(self) -> tuple[int, ...]:
+        """The batch axes."""
+        return self.x.shape[:-1]
 
-    def flatten(self, x: Array) -> Array:
-        """An input as ``x[b, i1..in]`` in the dtype that is computed in."""
-        return x.reshape(self.n_samples, *self.weight.in_shape).astype(self.plan.dtype, copy=False)
+    def flatten(self, array: Array, modes: tuple[int, ...]) -> Array:
+        """``[.., features]``, padded with zeros to what the modes hold, as ``[b, *modes]`` in the dtype computed in."""
+        n_samples, held = math.prod(self.batch_shape), math.prod(modes)
+        if array.shape[-1] < held:
+            padded = np.zeros((*self.batch_shape, held), array.dtype)
+            padded[..., : array.shape[-1]] = array
+            array = padded
+        return array.reshape(n_samples, *modes).astype(self.plan.dtype, copy=False)
+
+    def merge(self, array: Array, features: int) -> Array:
+        """``[b, *modes]`` as ``[.., features]``, the padding cropped."""
+        held = math.prod(array.shape[1:])
+        merged = array.reshape(*self.batch_shape, held)
+        return merged if features == held else np.ascontiguousarray(merged[..., :features])
 
     def output(self, result: Array) -> Array:
         """A result ``[b, o1..om]`` with the bias added, in the shape and dtype of y."""
-        y = result.reshape(*self.batch_shape, self.weight.out_features)
+        y = self.merge(result, self.out_features)
         if self.bias is not None:
             y = y + self.bias
         return np.ascontiguousarray(y).astype(self.result_dtype, copy=False)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tlinear.arguments import check_bias, check_flag
+from tlinear.arguments import check_bias, check_features, check_flag
 from tlinear.arrays import Array, DType, check_finite, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation, plan
 from tlinear.decomposition import Decomposition, decompose
-from tlinear.errors import DTypeError, OptionError, ShapeError
+from tlinear.errors import DTypeError, OptionError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.functional import (
     Gradients,
@@ -26,8 +27,8 @@ from tlinear.functional import (
 )
 from tlinear.linear import Layer, Linear, uniform
 from tlinear.named_arrays import check_same_names
-from tlinear.ranks import Rank
-from tlinear.shapes import as_shape, is_integer, resolve_shape
+from tlinear.ranks.rules import Rank
+from tlinear.shapes import as_shape, mode_counts, resolve_shape
 
 __all__ = ["FactorizedLinear"]
 
@@ -40,11 +41,14 @@ class FactorizedLinear(Layer):
     Parameters
     ----------
     in_tensorized_features, out_tensorized_features : sequence of int
-        The sizes of the modes; their products are the layer's in and out features.
+        The sizes of the modes; their products are the layer's in and out features, unless those are given.
+    in_features, out_features : int, optional
+        Fewer than the products: x is then padded with zeros behind its last feature and y is
+        cropped, so that the dense weight is ``weight.to_matrix()[:out_features, :in_features]``.
     bias : bool
     factorization : {'cp', 'tucker', 'tt', 'blocktt', 'dense'} or a format class
     rank : int, tuple of int, float in (0, 1], or 'same'
-        See :func:`tlinear.resolve_rank`.
+        See :func:`tlinear.resolve_rank`; a budget is a fraction of ``in_features * out_features``.
     implementation : {'auto', 'factorized', 'reconstructed'}
         Contract the input with the operands in a planned order, rebuild the dense weight first, or
         whichever the cost model predicts to be faster for the batch at hand.
@@ -70,12 +74,15 @@ class FactorizedLinear(Layer):
 
     Examples
     --------
-    >>> layer = FactorizedLinear((4, 4), (2, 5), factorization="tucker", rank=0.5, rng=0)
+    >>> layer = FactorizedLinear((4, 4), (2, 5), factorization="tucker", rank=2, rng=0)
     >>> layer
-    FactorizedLinear(16 -> 10, tucker, in=(4, 4), out=(2, 5), rank=(3, 3, 1, 3), bias=True, implementation='auto',
-                     parameters=78 of 170 dense, compression=2.18x, float64)
+    FactorizedLinear(16 -> 10, tucker, in=(4, 4), out=(2, 5), rank=(2, 2, 2, 2), bias=True, implementation='auto',
+                     parameters=56 of 170 dense, compression=3.04x, float64)
     >>> layer(np.ones((3, 16))).shape
     (3, 10)
+    >>> FactorizedLinear((7, 14), (2, 5), in_features=97, factorization="tt", rank=2, rng=0)
+    FactorizedLinear(97 -> 10, tt, in=(7, 14) padded from 97, out=(2, 5), rank=(1, 2, 2, 2, 1), bias=True,
+                     ...
     """
 
     decomposition: Decomposition | None = None
@@ -85,6 +92,8 @@ class FactorizedLinear(Layer):
         in_tensorized_features: Sequence[int],
         out_tensorized_features: Sequence[int],
         *,
+        in_features: int | None = None,
+        out_features: int | None = None,
         bias: bool = True,
         factorization: str | type[FactorizedTensor] = "cp",
         rank: Any = "same",
@@ -97,17 +106,27 @@ class FactorizedLinear(Layer):
         cls = find_format(factorization)
         in_shape = as_shape(in_tensorized_features, "in_tensorized_features")
         out_shape = as_shape(out_tensorized_features, "out_tensorized_features")
-        generator = np.random.default_rng(rng)
-        self.weight = cls.random(in_shape, out_shape, rank, dtype=dtype or np.float64, rng=generator)
-        in_features = self.weight.in_features
-        self.bias = uniform((self.weight.out_features,), in_features, dtype, generator) if bias else None
+        n_in, n_out = check_features("in", in_features, in_shape), check_features("out", out_features, out_shape)
+        resolved = cls.resolve_rank(in_shape, out_shape, rank, in_features=n_in, out_features=n_out)
+        generator, std = np.random.default_rng(rng), 1.0 / math.sqrt(3 * n_in)
+        self.weight = cls.random(in_shape, out_shape, resolved, std=std, dtype=dtype or np.float64, rng=generator)
+        self.bias = uniform((n_out,), n_in, dtype, generator) if bias else None
+        self._in_features, self._out_features = n_in, n_out
         self.implementation: Implementation = implementation
 
     @classmethod
     def from_weight(
-        cls, weight: FactorizedTensor, bias: ArrayLike | None = None, *, implementation: Implementation = "auto"
+        cls,
+        weight: FactorizedTensor,
+        bias: ArrayLike | None = None,
+        *,
+        in_features: int | None = None,
+        out_features: int | None = None,
+        implementation: Implementation = "auto",
     ) -> Self:
         """The layer of a given factorized weight and bias; arrays are held, not copied.
+
+        The features are all that the modes of the weight hold, unless fewer are given.
 
         Examples
         --------
@@ -121,7 +140,9 @@ class FactorizedLinear(Layer):
         _ = weight.layer_network
         layer = cls.__new__(cls)
         layer.weight = weight
-        layer.bias = None if bias is None else check_bias(bias, weight.out_features)
+        layer._in_features = check_features("in", in_features, weight.in_shape)
+        layer._out_features = check_features("out", out_features, weight.out_shape)
+        layer.bias = None if bias is None else check_bias(bias, layer.out_features)
         layer.implementation = implementation
         return layer
 
@@ -135,6 +156,7 @@ class FactorizedLinear(Layer):
         n_tensorized_modes: int | tuple[int, int] = 2,
         in_tensorized_features: Sequence[int] | None = None,
         out_tensorized_features: Sequence[int] | None = None,
+        pad: bool | float = False,
         bias: bool = True,
         factorization: str | type[FactorizedTensor] = "cp",
         implementation: Implementation = "auto",
@@ -144,6 +166,10 @@ class FactorizedLinear(Layer):
         decomposition_options: Mapping[str, Any] | None = None,
     ) -> Self:
         """Compress a dense layer: reshape its weight to a tensor and factorize that.
+
+        With `pad` the weight gets rows and columns of zeros first, where a side's modes hold more than
+        its features.  They leave its norm as it is, and are cropped from what the layer computes: the
+        relative error of the layer's matrix is at most ``decomposition.relative_error``.
 
         Parameters
         ----------
@@ -159,6 +185,9 @@ class FactorizedLinear(Layer):
             How many modes to choose, on both sides or on the input's and the output's.
         in_tensorized_features, out_tensorized_features : sequence of int, optional
             The modes of a side; a shape that is given is always used.
+        pad : bool or float
+            How many more features than the source's the modes of each side may hold, as a fraction:
+            0.05 is 5 %, True 2 %, False none.  See :func:`tlinear.tensorize_shape`.
         bias : bool
             True keeps the bias of the source, if it has one; False drops it.
         factorization, implementation
@@ -175,7 +204,8 @@ class FactorizedLinear(Layer):
         Raises
         ------
         ShapeError
-            When a shape's product is not the number of features, or a side has no shape.
+            When a shape's product is not the number of features nor larger by what `pad` allows, or a
+            side has no shape.
         NonFiniteError
             When the weight or the bias holds NaN or infinity.
 
@@ -185,6 +215,12 @@ class FactorizedLinear(Layer):
         >>> layer = FactorizedLinear.from_linear(linear, factorization="tt", rank=10)
         >>> layer.weight.shape, bool(np.allclose(layer(np.ones(16)), linear(np.ones(16))))
         ((4, 4, 2, 5), True)
+
+        97 is prime, but 98 = 7 x 14:
+
+        >>> layer = FactorizedLinear.from_linear(Linear(97, 128, rng=0), pad=True, factorization="tt", rank=2)
+        >>> layer.in_features, layer.in_tensorized_features
+        (97, (7, 14))
         """
         check_implementation(implementation)
         check_flag("bias", bias)
@@ -200,40 +236,67 @@ class FactorizedLinear(Layer):
                 "with tlinear.Linear.from_arrays(weight, bias)."
             )
         dense = Linear.from_arrays(source, getattr(linear, "bias", None) if bias else None, transposed=transposed)
-        n_in, n_out = _pair(n_tensorized_modes)
-        in_shape = resolve_shape("in", dense.in_features, in_tensorized_features, n_in if auto_tensorize else None)
-        out_shape = resolve_shape("out", dense.out_features, out_tensorized_features, n_out if auto_tensorize else None)
+        counts = mode_counts(n_tensorized_modes)
+        n_in, n_out = counts if auto_tensorize else (None, None)
+        in_shape = resolve_shape("in", dense.in_features, in_tensorized_features, n_in, pad)
+        out_shape = resolve_shape("out", dense.out_features, out_tensorized_features, n_out, pad)
         for name, array in dense.parameters().items():
             check_finite(array, name)
+        matrix = np.zeros((math.prod(in_shape), math.prod(out_shape)), _kept_dtype(dtype, dense.weight.dtype))
+        matrix[: dense.in_features, : dense.out_features] = dense.weight.T
         result = decompose(
-            dense.weight.T.reshape(*in_shape, *out_shape).astype(_kept_dtype(dtype, dense.weight.dtype)),
+            matrix.reshape(*in_shape, *out_shape),
             factorization,
             rank,
             n_in=len(in_shape),
+            dense_parameters=dense.weight.size,
             rng=rng,
             **_options(decomposition_options),
         )
         copied = None if dense.bias is None else dense.bias.astype(_kept_dtype(dtype, dense.bias.dtype))
-        layer = cls.from_weight(result.tensor, copied, implementation=implementation)
+        layer = cls.from_weight(
+            result.tensor,
+            copied,
+            in_features=dense.in_features,
+            out_features=dense.out_features,
+            implementation=implementation,
+        )
         layer.decomposition = result
         return layer
 
+    def to_linear(self) -> Linear:
+        """The dense layer that computes the same function; it shares no memory with this one.
+
+        Its weight is ``weight.to_matrix()[:out_features, :in_features]``, without the padding.
+
+        Examples
+        --------
+        >>> layer = FactorizedLinear((7, 14), (2, 5), in_features=97, factorization="tt", rank=2, rng=0)
+        >>> layer.to_linear()
+        Linear(97 -> 10, bias=True, parameters=980, float64)
+        >>> x = np.ones(97)
+        >>> bool(np.allclose(layer.to_linear()(x), layer(x)))
+        True
+        """
+        matrix = np.ascontiguousarray(self.weight.to_matrix()[: self.out_features, : self.in_features])
+        return Linear.from_arrays(matrix, None if self.bias is None else self.bias.copy())
+
     @property
     def in_features(self) -> int:
-        return self.weight.in_features
+        return self._in_features
 
     @property
     def out_features(self) -> int:
-        return self.weight.out_features
+        return self._out_features
 
     @property
     def in_tensorized_features(self) -> tuple[int, ...]:
-        """The sizes of the input modes."""
+        """The sizes of the input modes; their product exceeds the features by the padding."""
         return self.weight.in_shape
 
     @property
     def out_tensorized_features(self) -> tuple[int, ...]:
-        """The sizes of the output modes."""
+        """The sizes of the output modes; their product exceeds the features by the padding."""
         return self.weight.out_shape
 
     @property
@@ -248,22 +311,31 @@ class FactorizedLinear(Layer):
         check_same_names(parameters, self.parameters(), "The parameters")
         arrays = {name: to_inexact(array, name) for name, array in parameters.items()}
         weight = self.weight.with_operands({name: arrays[f"weight.{name}"] for name in self.weight.operands})
-        return self.from_weight(weight, arrays.get("bias"), implementation=self.implementation)
+        return self.from_weight(weight, arrays.get("bias"), **self._settings)
+
+    @property
+    def _settings(self) -> _Settings:
+        """What every call needs beside the parameters."""
+        return {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "implementation": self.implementation,
+        }
 
     def __call__(self, x: ArrayLike) -> Array:
-        return factorized_linear(x, self.weight, self.bias, implementation=self.implementation)
+        return factorized_linear(x, self.weight, self.bias, **self._settings)
 
     def vjp(self, x: ArrayLike) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
-        return linear_vjp(x, self.weight, self.bias, implementation=self.implementation)
+        return linear_vjp(x, self.weight, self.bias, **self._settings)
 
     def jvp(
         self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
     ) -> tuple[Array, Array]:
-        return linear_jvp(x, self.weight, self.bias, dx, tangents or {}, implementation=self.implementation)
+        return linear_jvp(x, self.weight, self.bias, dx, tangents or {}, **self._settings)
 
     def trace(self, x: ArrayLike) -> Trace:
         """Every intermediate of the plan for this input, named, with the equation that made it."""
-        return linear_trace(x, self.weight, self.bias, implementation=self.implementation)
+        return linear_trace(x, self.weight, self.bias, **self._settings)
 
     def plan(self, batch_size: int, mode: Mode = "forward") -> Plan:
         """What will be computed for this many samples of the parameters' dtype; ``print`` it.
@@ -290,16 +362,27 @@ class FactorizedLinear(Layer):
         rank = "" if self.rank is None else f", rank={self.rank}"
         return (
             f"FactorizedLinear({self.in_features} -> {self.out_features}, {self.weight.factorization}, "
-            f"in={self.in_tensorized_features}, out={self.out_tensorized_features}{rank}, "
+            f"in={_modes(self.in_tensorized_features, self.in_features)}, "
+            f"out={_modes(self.out_tensorized_features, self.out_features)}{rank}, "
             f"bias={self.bias is not None}, implementation={self.implementation!r},\n                 "
             f"parameters={self.n_parameters:,} of {dense:,} dense, compression={dense / self.n_parameters:.2f}x, "
             f"{self.weight.dtype})"
         )
 
 
+class _Settings(TypedDict):
+    in_features: int
+    out_features: int
+    implementation: Implementation
+
+
+def _modes(shape: tuple[int, ...], features: int) -> str:
+    return f"{shape}{'' if math.prod(shape) == features else f' padded from {features}'}"
+
+
 def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:
     options = dict(given or {})
-    taken = sorted({"tensor", "factorization", "rank", "n_in", "rng"} & set(options))
+    taken = sorted({"tensor", "factorization", "rank", "n_in", "dense_parameters", "rng"} & set(options))
     if taken:
         raise OptionError(
             f"decomposition_options holds {taken}. Pass these to from_linear itself, or leave them to it."
@@ -310,12 +393,3 @@ def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:
 def _kept_dtype(dtype: DTypeLike | None, source: DType) -> DType:
     """`dtype` if it can hold the source; by default the source's own."""
     return source if dtype is None else parameter_dtype(dtype, source)
-
-
-def _pair(n_tensorized_modes: int | tuple[int, int]) -> tuple[int, int]:
-    """The numbers of input and output modes."""
-    n = n_tensorized_modes
-    counts = tuple(n) if isinstance(n, Sequence) else (n, n)
-    if len(counts) != 2 or not all(is_integer(count) and count >= 1 for count in counts):
-        raise ShapeError(f"n_tensorized_modes={n!r} must be an int >= 1, or a pair (n_in, n_out) of them.")
-    return counts[0], counts[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import ROUND_CEILING, Context, Decimal
 from functools import cache, lru_cache
 from typing import Any
 
@@ -11,29 +12,40 @@ import numpy as np
 
 from tlinear.errors import ShapeError
 
-__all__ = ["as_shape", "format_shape", "is_integer", "resolve_shape", "tensorize_shape"]
+__all__ = ["as_shape", "format_shape", "is_integer", "mode_counts", "resolve_shape", "tensorize_shape"]
 
 _SMALLEST_MODE = 2
-_PADDINGS_TRIED = 512
+_MOST_MODES = 64
+"""The axes that an array can have in NumPy."""
+_LARGEST_RATIO = 2
+"""Of the largest to the smallest mode of a padded shape."""
+_SMALL_OVERHEAD = 0.02
+"""What ``pad=True`` allows."""
 
 
-def tensorize_shape(features: int, n_modes: int) -> tuple[int, ...]:
+def tensorize_shape(features: int, n_modes: int, *, pad: bool | float = False) -> tuple[int, ...]:
     """The most balanced way to write `features` as a product of `n_modes` sizes >= 2.
 
     Minimises the largest size, then the sum of the sizes, then maximises the smallest;
-    the result is ascending.  It depends on `features` and `n_modes` alone.
+    the result is ascending.  It depends on `features`, `n_modes` and `pad` alone.
+
+    With padding it is the shape of the least ``p >= features`` whose most balanced shape has no
+    mode more than twice as large as another.  A layer fills the ``p - features`` places with zeros.
 
     Parameters
     ----------
     features : int
         The number to factorize, at least 1.
     n_modes : int
-        How many sizes, at least 1.  With one, the answer is ``(features,)``.
+        How many sizes, from 1 to 64.  With one, the answer is ``(features,)``.
+    pad : bool or float
+        The largest ``(p - features) / features`` that is allowed: 0.05 is 5 %; True is 2 %;
+        False is 0, with which the product is `features`, however unbalanced.
 
     Returns
     -------
     tuple of int
-        `n_modes` sizes whose product is exactly `features`.
+        `n_modes` sizes whose product is `features`, or with padding p.
 
     Raises
     ------
@@ -49,22 +61,47 @@ def tensorize_shape(features: int, n_modes: int) -> tuple[int, ...]:
     Traceback (most recent call last):
         ...
     tlinear.errors.ShapeError: 97 features cannot be written as a product of 2 modes of size >= 2. ...
+    >>> tensorize_shape(97, 2, pad=True), tensorize_shape(50257, 3, pad=True)
+    ((7, 14), (27, 38, 49))
     """
     for name, value in (("features", features), ("n_modes", n_modes)):
         if not is_integer(value) or value < 1:
             raise ShapeError(f"{name}={value!r} is not a positive integer. Pass one, such as features=768, n_modes=3.")
-    features, n_modes = int(features), int(n_modes)
-    sizes = _most_balanced(features, n_modes)
-    if sizes is None:
-        raise ShapeError(_no_factorization(features, n_modes))
+    if n_modes > _MOST_MODES:
+        raise ShapeError(f"n_modes={n_modes} is more than the {_MOST_MODES} axes that an array can have. Pass fewer.")
+    features, n_modes, overhead = int(features), int(n_modes), _largest_overhead(pad)
+    if overhead == 0.0:
+        sizes = _most_balanced(features, n_modes)
+        if sizes is None:
+            raise ShapeError(_no_factorization(features, n_modes))
+        return sizes
+    sizes = _nearest_balanced(features, n_modes)
+    if not _fits(features, math.prod(sizes), overhead):
+        raise ShapeError(_too_far(features, n_modes, overhead))
     return sizes
+
+
+def _largest_overhead(pad: bool | float) -> float:
+    if isinstance(pad, (bool, np.bool_)):
+        return _SMALL_OVERHEAD if pad else 0.0
+    if isinstance(pad, (int, float, np.integer, np.floating)) and 0.0 <= pad < math.inf:
+        return float(pad)
+    raise ShapeError(
+        f"pad={pad!r} is not an overhead. Pass False, True for at most {_SMALL_OVERHEAD:.0%} more features, "
+        "or the largest fraction that may be added, such as 0.05 for 5 %."
+    )
+
+
+def _fits(features: int, padded: int, overhead: float) -> bool:
+    """Whether the overhead is at most that: a quotient of integers is rounded as the decimal it equals is."""
+    return features <= padded and (padded - features) / features <= overhead
 
 
 @lru_cache(maxsize=4096)
 def _most_balanced(features: int, n_modes: int) -> tuple[int, ...] | None:
     if n_modes == 1:
         return (features,)
-    if features < _SMALLEST_MODE**n_modes:
+    if features.bit_length() <= n_modes:  # features < 2^n_modes
         return None
     divisors = [size for size in _divisors(features) if size >= _SMALLEST_MODE]
 
@@ -93,39 +130,112 @@ def _most_balanced(features: int, n_modes: int) -> tuple[int, ...] | None:
     return None
 
 
+@lru_cache(maxsize=4096)
+def _nearest_balanced(features: int, n_modes: int) -> tuple[int, ...]:
+    """The most balanced shape of the least product >= `features` whose ratio of sizes is at most 2.
+
+    All products of sizes s, .., 2s are walked through, ascending in the sizes and from the largest s down.
+    Equal sizes are balanced, which bounds the product from above before the search begins.
+    """
+    exact = _balanced(features, n_modes)
+    if exact is not None:
+        return exact
+    root = max(_SMALLEST_MODE, math.ceil(features ** (1.0 / n_modes)))
+    nearest = (root,) * n_modes if root**n_modes >= features else (root + 1,) * n_modes
+
+    def search(product: int, size: int, largest: int, n_left: int) -> None:
+        """Continue a product with `n_left` sizes from `size` to `largest`, while it can become the nearest."""
+        nonlocal nearest
+        first = max(size, -(-features // (product * largest ** (n_left - 1))))
+        if n_left == 1:
+            for last in range(first, min(largest, (math.prod(nearest) - 1) // product) + 1):
+                shape = _balanced(product * last, n_modes)
+                if shape is not None:
+                    nearest = shape
+                    return
+            return
+        for next_size in range(first, largest + 1):
+            if product * next_size**n_left >= math.prod(nearest):
+                return
+            search(product * next_size, next_size, largest, n_left - 1)
+
+    for smallest in range(nearest[0], _SMALLEST_MODE - 1, -1):
+        largest = _LARGEST_RATIO * smallest
+        if smallest * largest ** (n_modes - 1) < features:
+            break
+        if smallest**n_modes < math.prod(nearest):
+            search(smallest, smallest, largest, n_modes - 1)
+    return nearest
+
+
+def _balanced(features: int, n_modes: int) -> tuple[int, ...] | None:
+    """The most balanced shape, if its ratio is at most 2."""
+    sizes = _most_balanced(features, n_modes)
+    return sizes if sizes is not None and sizes[-1] <= _LARGEST_RATIO * sizes[0] else None
+
+
 def _divisors(n: int) -> list[int]:
     small = [k for k in range(1, math.isqrt(n) + 1) if n % k == 0]
     return small + [n // k for k in reversed(small) if k * k != n]
 
 
 def _no_factorization(features: int, n_modes: int) -> str:
-    message = f"{features} features cannot be written as a product of {n_modes} modes of size >= {_SMALLEST_MODE}. "
-    fewer = next(k for k in range(n_modes - 1, 0, -1) if _most_balanced(features, k) is not None)
-    message += f"With {fewer} mode{'s' * (fewer > 1)} it is {format_shape(_most_balanced(features, fewer) or ())}"
-    least = max(features + 1, _SMALLEST_MODE**n_modes)
-    for padded in range(least, least + _PADDINGS_TRIED):
-        sizes = _most_balanced(padded, n_modes)
-        if sizes is not None and sizes[-1] <= 2 * sizes[0]:
-            overhead = 100.0 * (padded - features) / features
-            more = f"{overhead:.2g} % more features" if overhead < 100.0 else f"{padded / features:.3g} times as many"
-            return f"{message}; the nearest larger count is {padded} = {format_shape(sizes)}, which is {more}."
-    return message + "."
+    fewer, sizes = next((k, s) for k in range(n_modes - 1, 0, -1) if (s := _most_balanced(features, k)) is not None)
+    return (
+        f"{features} features cannot be written as a product of {n_modes} modes of size >= {_SMALLEST_MODE}. "
+        f"With {fewer} mode{'s' * (fewer > 1)} it is {format_shape(sizes)}; {_remedy(features, n_modes)}"
+    )
 
 
-def resolve_shape(side: str, features: int, shape: Sequence[int] | None, n_modes: int | None) -> tuple[int, ...]:
-    """The modes of one side of a layer: `shape` if given, else the most balanced `n_modes` of them.
+def _too_far(features: int, n_modes: int, overhead: float) -> str:
+    exact = _most_balanced(features, n_modes)
+    without = f" Without pad it is {format_shape(exact)}." if exact is not None else ""
+    return (
+        f"{features} features cannot be padded by at most {100.0 * overhead:.3g} % to a product of {n_modes} modes "
+        f"none of which is more than {_LARGEST_RATIO} times another; {_remedy(features, n_modes)}{without}"
+    )
+
+
+def _remedy(features: int, n_modes: int) -> str:
+    """The least count that can be padded to, and what to pass for it."""
+    sizes = _nearest_balanced(features, n_modes)
+    padded = math.prod(sizes)
+    overhead = 100.0 * (padded - features) / features
+    more = f"{overhead:.2g} % more features" if overhead < 100.0 else f"{padded / features:.3g} times as many"
+    return (
+        f"the nearest larger count is {padded} = {format_shape(sizes)}, which is {more}: "
+        f"pass pad={_sufficient_pad(features, padded)} to pad to it."
+    )
+
+
+def _sufficient_pad(features: int, padded: int) -> bool | float:
+    """True if that allows it, else the least fraction of two digits that does."""
+    if _fits(features, padded, _SMALL_OVERHEAD):
+        return True
+    return float(Context(prec=2, rounding=ROUND_CEILING).divide(Decimal(padded - features), Decimal(features)))
+
+
+def resolve_shape(
+    side: str, features: int, shape: Sequence[int] | None, n_modes: int | None, pad: bool | float = False
+) -> tuple[int, ...]:
+    """The modes of one side of a layer: `shape` if given, else those that :func:`tensorize_shape` chooses.
+
+    `pad` is a permission here: features of which no padded shape is near enough keep their exact one.
 
     Raises
     ------
     ShapeError
-        When the product of `shape` is not `features`, or when both `shape` and `n_modes` are None.
+        When the product of `shape` is neither `features` nor larger by what `pad` allows, when no
+        shape can be chosen, or when both `shape` and `n_modes` are None.
 
     Examples
     --------
     >>> resolve_shape("in", 16, None, 2), resolve_shape("in", 16, [2, 8], None)
     ((4, 4), (2, 8))
+    >>> resolve_shape("in", 97, [10, 10], None, pad=0.05), resolve_shape("out", 10, None, 2, pad=True)
+    ((10, 10), (2, 5))
     """
-    name = f"{side}_tensorized_features"
+    name, overhead = f"{side}_tensorized_features", _largest_overhead(pad)
     if shape is None:
         if n_modes is None:
             raise ShapeError(
@@ -133,19 +243,45 @@ def resolve_shape(side: str, features: int, shape: Sequence[int] | None, n_modes
                 f"{side}_features={features}, or auto_tensorize=True."
             )
         try:
-            return tensorize_shape(features, n_modes)
+            return tensorize_shape(features, n_modes, pad=pad)
         except ShapeError as error:
+            exact = _most_balanced(features, n_modes) if overhead else None
+            if exact is not None:
+                return exact
             raise ShapeError(
                 f"{side}_features={features}: {error} Pass {name}, or n_tensorized_modes=(n_in, n_out) with fewer."
             ) from error
     modes = as_shape(shape, name)
-    if math.prod(modes) != features:
+    product = math.prod(modes)
+    if not _fits(features, product, overhead):
         fitting = _most_balanced(features, len(modes))
+        allowed = f" and pad={pad} allows {100.0 * overhead:.3g} % more" if overhead and product > features else ""
+        padded = f", or pad={_sufficient_pad(features, product)} to pad to {product}" if product > features else ""
         raise ShapeError(
-            f"{name}={modes} has the product {math.prod(modes)}, but the linear layer has {side}_features={features}. "
-            f"Pass modes whose product is {features}{f', such as {fitting}' if fitting else ''}."
+            f"{name}={modes} has the product {product}, but the linear layer has {side}_features={features}{allowed}. "
+            f"Pass modes whose product is {features}{f', such as {fitting}' if fitting else ''}{padded}."
         )
     return modes
+
+
+def mode_counts(n_tensorized_modes: int | Sequence[int]) -> tuple[int, int]:
+    """The numbers of input and output modes, given as one number for both or as a pair.
+
+    Raises
+    ------
+    ShapeError
+        When they are not integers >= 1.
+
+    Examples
+    --------
+    >>> mode_counts(2), mode_counts([1, 3])
+    ((2, 2), (1, 3))
+    """
+    n = n_tensorized_modes
+    counts = tuple(n) if isinstance(n, Sequence) else (n, n)
+    if len(counts) != 2 or not all(is_integer(count) and count >= 1 for count in counts):
+        raise ShapeError(f"n_tensorized_modes={n!r} must be an int >= 1, or a pair (n_in, n_out) of them.")
+    return counts[0], counts[1]
 
 
 def as_shape(shape: Any, name: str) -> tuple[int, ...]:
