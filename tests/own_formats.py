@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.formats import FactorizedTensor
-from tlinear.ranks import Bonds, Rank
+from tlinear.ranks.rules import Bonds, Rank
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,10 +31,6 @@ class TensorRing(FactorizedTensor):
     @classmethod
     def bond_labels(cls, n_in: int, n_out: int) -> Labels:
         return tuple(range(n_in + n_out, 2 * (n_in + n_out)))
-
-    @classmethod
-    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
-        return tuple(min(bond, math.prod((*in_shape, *out_shape))) for bond in bonds)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,7 +56,3 @@ class KroneckerTensor(FactorizedTensor):
     @classmethod
     def rank_of_bonds(cls, bonds: Bonds) -> Rank:
         return None
-
-    @classmethod
-    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
-        return ()

@@ -1,5 +1,6 @@
 """Ranks: a budget is never exceeded, an int is capped, a tuple is taken or refused by name."""
 
+import itertools
 import math
 import re
 
@@ -8,11 +9,15 @@ import pytest
 from cases import FACTORIZATIONS, modes
 from hypothesis import given
 from hypothesis import strategies as st
+from own_formats import TensorRing
 
 import tlinear
 from tlinear import resolve_rank
-from tlinear.errors import InfeasibleRankError, RankError
+from tlinear.errors import InfeasibleRankError, RankError, ShapeError
 from tlinear.formats import FORMATS
+from tlinear.formats.rank_rules import rank_rules
+from tlinear.ranks.budget import fill_budget
+from tlinear.ranks.resolve import resolve_bonds
 
 LOW_RANK = tuple(name for name in FACTORIZATIONS if name != "dense")
 sides = st.lists(st.integers(1, 8), min_size=1, max_size=4).map(tuple)
@@ -20,9 +25,15 @@ low_rank = st.sampled_from(LOW_RANK)
 fractions = st.floats(0.001, 1.0)
 
 
+def rules_of(factorization, in_shape, out_shape, **options):
+    return rank_rules(FORMATS[factorization], in_shape, out_shape, **options)
+
+
 def count(factorization, in_shape, out_shape, rank):
+    """The entries of all arrays of a tensor of this rank, counted on the tensor itself."""
     cls = FORMATS[factorization]
-    return cls._network_for(in_shape, out_shape, cls.resolve_bonds(in_shape, out_shape, rank)).n_parameters
+    bonds = resolve_bonds(rank_rules(cls, in_shape, out_shape), rank)
+    return cls._network_for(in_shape, out_shape, bonds).n_parameters
 
 
 def largest_useful(factorization, in_shape, out_shape):
@@ -82,7 +93,7 @@ def test_a_tensor_of_the_largest_useful_rank_reaches_it(factorization, in_shape,
     """No realizable rank is useless: the unfoldings of a random tensor of that rank have it, in exact arithmetic."""
     cls = FORMATS[factorization]
     tensor = cls.random(in_shape, out_shape, rank, std=1.0, rng=random.randrange(2**32))
-    bonds = cls.resolve_bonds(in_shape, out_shape, rank)
+    bonds = resolve_bonds(rank_rules(cls, in_shape, out_shape), rank)
     dense = tensor.to_tensor()
     if factorization == "blocktt":
         d = max(len(in_shape), len(out_shape))
@@ -147,7 +158,6 @@ def test_one_is_a_rank_and_one_point_zero_a_budget():
     [
         (True, "rank=True of type bool is not a rank"),
         (np.True_, "is not a rank"),
-        (None, "rank=None of type NoneType is not a rank"),
         ("half", "rank='half' of type str is not a rank"),
         (3j, "of type complex is not a rank"),
         (0, "rank=0 is below 1"),
@@ -169,6 +179,16 @@ def test_what_is_no_rank_is_refused_at_construction(factorization, rank, message
     ):
         with pytest.raises(RankError, match=message):
             build()
+
+
+@pytest.mark.parametrize("factorization", LOW_RANK)
+def test_no_rank_is_refused_where_nothing_else_tells_it(factorization):
+    with pytest.raises(RankError, match="rank=None of type NoneType is not a rank"):
+        resolve_rank(factorization, (4, 4), (2, 5), None)
+    with pytest.raises(RankError, match="rank=None of type NoneType is not a rank"):
+        tlinear.FactorizedLinear((4, 4), (2, 5), factorization=factorization, rank=None)
+    with pytest.raises(RankError, match="Neither rank nor tolerance is given"):
+        tlinear.decompose(np.ones((4, 4, 2, 5)), factorization, n_in=2)
 
 
 @pytest.mark.parametrize(
@@ -210,26 +230,264 @@ def test_an_infeasible_budget_names_the_smallest_feasible_one():
     [
         ("tucker", (2,) * 4, (2,) * 4, "same", (2, 2, 2, 2, 2, 2, 2, 1)),  # 158 of 256; all 2 would be 288
         ("tucker", (3,) * 3, (3,) * 3, 0.1, (2, 2, 2, 2, 2, 1)),  # 65 of 72
+        ("tucker", (4, 4), (2, 5), 0.5, (3, 2, 1, 5)),  # 12 + 8 + 2 + 25 + 30 = 77 of 80
         ("tt", (4, 4), (4, 4), 0.5, (1, 4, 3, 4, 1)),  # 16 + 48 + 48 + 16 = 128 of 128
         ("blocktt", (4, 4), (4, 4), 0.5, (1, 4, 1)),  # 4 * 16 * 2 = 128
-        ("blocktt", (4, 4, 4), (4, 4, 4), 0.1, (1, 4, 4, 1)),  # 64 + 256 + 64 = 384 of 409; (5, 4) would be 464
+        ("blocktt", (4, 4, 4), (4, 4, 4), 0.1, (1, 4, 4, 1)),  # 64 + 256 + 64 = 384 of 409; (5, 3) is 368
     ],
 )
-def test_a_budget_is_filled_as_far_as_the_rule_allows(factorization, in_shape, out_shape, budget, rank):
+def test_known_budgets(factorization, in_shape, out_shape, budget, rank):
     assert resolve_rank(factorization, in_shape, out_shape, budget) == rank
 
 
-@given(low_rank, sides, sides, fractions)
-def test_no_budget_leaves_room_for_the_next_proportional_rank(factorization, in_shape, out_shape, fraction):
-    """Raising every bond by one (as far as it is useful) costs more than is left, or nothing is left to raise."""
-    cls, dense = FORMATS[factorization], math.prod(in_shape) * math.prod(out_shape)
+@given(st.sampled_from(["cp", "tucker"]), sides, sides, fractions, st.randoms())
+def test_the_order_of_the_modes_permutes_the_ranks_of_cp_and_tucker(
+    factorization, in_shape, out_shape, fraction, random
+):
+    """Ranks go with the sizes, also from one side to the other; of equal sizes the earlier has the larger rank."""
+    shape = [*in_shape, *out_shape]
+    shuffled = random.sample(shape, len(shape))
     try:
-        bonds = cls.resolve_bonds(in_shape, out_shape, fraction)
+        rank = resolve_rank(factorization, in_shape, out_shape, fraction)
+    except InfeasibleRankError:
+        with pytest.raises(InfeasibleRankError):
+            resolve_rank(factorization, shuffled[:1], shuffled[1:], fraction)
+        return
+    again = resolve_rank(factorization, shuffled[:1], shuffled[1:], fraction)
+    if factorization == "cp":
+        assert rank == again
+    else:
+        assert sorted(zip(shape, rank, strict=True)) == sorted(zip(shuffled, again, strict=True))
+        for ranks, sizes in ((rank, shape), (again, shuffled)):
+            for j, k in itertools.combinations(range(len(sizes)), 2):
+                assert sizes[j] != sizes[k] or 0 <= ranks[j] - ranks[k] <= 1
+
+
+@given(st.sampled_from(["tucker", "tt", "blocktt"]), sides, sides, fractions)
+def test_ranks_stay_near_their_proportion(factorization, in_shape, out_shape, fraction):
+    """There is one multiple t of the scale from which every rank is less than three away, unless it is capped."""
+    rules = rules_of(factorization, in_shape, out_shape)
+    try:
+        bonds = fill_budget(rules, fraction)
     except InfeasibleRankError:
         return
-    raised = cls.realizable(in_shape, out_shape, tuple(bond + 1 for bond in bonds))
-    if raised != bonds:
-        assert cls._network_for(in_shape, out_shape, raised).n_parameters > math.floor(fraction * dense)
+    raised = rules.useful(tuple(bond + 3 for bond in bonds))
+    low = max((bond - 3) / s for bond, s in zip(bonds, rules.scale, strict=True)) if bonds else 0.0
+    high = min(
+        ((bond + 1) / s for bond, more, s in zip(bonds, raised, rules.scale, strict=True) if more > bond),
+        default=math.inf,
+    )
+    assert low <= high
+
+
+@given(sides, sides, fractions)
+def test_the_network_alone_says_which_ranks_are_useful(in_shape, out_shape, fraction):
+    """A tensor ring from outside the package has bounds too: a bond is at most a core's other axes together."""
+    rules = rank_rules(TensorRing, in_shape, out_shape)
+    shape, d = (*in_shape, *out_shape), len(in_shape) + len(out_shape)
+    largest = rules.largest
+    for k in range(d):
+        assert largest[k] <= shape[k] * largest[(k + 1) % d]
+        assert largest[(k + 1) % d] <= shape[k] * largest[k]
+    try:
+        bonds = fill_budget(rules, fraction)
+    except InfeasibleRankError:
+        return
+    assert rules.useful(bonds) == bonds
+    assert TensorRing.random(in_shape, out_shape, bonds, rng=0).n_parameters == rules.count(bonds)
+
+
+def audit_grid(n_shapes):
+    """Random shapes of 2 to 4 modes a side, sizes 2 to 16."""
+    rng = np.random.default_rng(20240601)
+
+    def side():
+        return tuple(int(size) for size in rng.integers(2, 17, size=rng.integers(2, 5)))
+
+    return [(side(), side()) for _ in range(n_shapes)]
+
+
+def best_of_all(rules, limit, most_candidates):
+    """The most parameters within the limit of all realizable ranks, by enumeration; None if these are too many."""
+    if math.prod(rules.largest) > most_candidates:
+        return None
+    every = np.indices(rules.largest).reshape(rules.n_bonds, -1).astype(rules.dtype) + 1
+    allowed = np.all(rules.realizable(every) == every, axis=0)
+    for j, k in rules.twins:
+        allowed &= abs(every[j] - every[k]) <= 1
+    counts = rules.n_parameters(every[:, allowed])
+    return int(np.max(counts[counts <= limit]))
+
+
+@pytest.mark.parametrize(("factorization", "share"), [("tucker", 0.98), ("tt", 0.99), ("blocktt", 0.99)])
+def test_the_budget_is_used(factorization, share):
+    """The median share of the best that the laws allow; of the whole budget, where the best is not known."""
+    shares, known = [], 0
+    for in_shape, out_shape in audit_grid(80):
+        rules = rules_of(factorization, in_shape, out_shape)
+        for fraction in (0.01, 0.05, 0.1, 0.25, 0.5, 0.9, 1.0):
+            try:
+                used = rules.count(fill_budget(rules, fraction))
+            except InfeasibleRankError:
+                continue
+            limit = math.floor(fraction * rules.dense_parameters)
+            best = best_of_all(rules, limit, 20_000)
+            known += best is not None
+            shares.append(used / (best or limit))
+    assert known >= 50
+    assert np.median(shares) >= share
+
+
+@given(sides, sides, st.integers(2, 5), low_rank, fractions)
+def test_joint_layers_are_one_more_mode_counted_once(in_shape, out_shape, n_layers, factorization, fraction):
+    """The budget is a fraction of all layers together; every array counts, the one of the layers too."""
+    dense = n_layers * math.prod(in_shape) * math.prod(out_shape)
+    try:
+        rank = resolve_rank(factorization, in_shape, out_shape, fraction, n_layers=n_layers)
+    except InfeasibleRankError:
+        assert joint_count(factorization, in_shape, out_shape, n_layers, 1) > math.floor(fraction * dense)
+        return
+    assert joint_count(factorization, in_shape, out_shape, n_layers, rank) <= fraction * dense
+    assert resolve_rank(factorization, in_shape, out_shape, rank, n_layers=n_layers) == rank
+
+
+def joint_count(factorization, in_shape, out_shape, n_layers, rank):
+    """Written out by format, from the table of operands of joint layers."""
+    shape = (n_layers, *in_shape, *out_shape)
+    if factorization == "cp":
+        return rank * (1 + sum(shape))
+    if factorization == "tucker":
+        ranks = (rank,) * len(shape) if rank == 1 else rank
+        return math.prod(ranks) + sum(s * r for s, r in zip(shape, ranks, strict=True))
+    if factorization == "blocktt":
+        d = max(len(in_shape), len(out_shape))
+        shape = (n_layers, *(i * o for i, o in zip(pad(in_shape, d), pad(out_shape, d), strict=True)))
+    ranks = (1,) * (len(shape) + 1) if rank == 1 else rank
+    return sum(ranks[k] * s * ranks[k + 1] for k, s in enumerate(shape))
+
+
+@given(low_rank, sides, sides, fractions, st.data())
+def test_a_budget_is_a_fraction_of_the_features_that_are_real(factorization, in_shape, out_shape, fraction, data):
+    in_features = data.draw(st.integers(1, math.prod(in_shape)))
+    out_features = data.draw(st.integers(1, math.prod(out_shape)))
+    features = {"in_features": in_features, "out_features": out_features}
+    try:
+        rank = resolve_rank(factorization, in_shape, out_shape, fraction, **features)
+    except InfeasibleRankError:
+        assert count(factorization, in_shape, out_shape, 1) > math.floor(fraction * in_features * out_features)
+        return
+    assert count(factorization, in_shape, out_shape, rank) <= fraction * in_features * out_features
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_layers": 0}, "n_layers=0 is not a number of layers"),
+        ({"n_layers": True}, "n_layers=True is not a number of layers"),
+        ({"n_layers": 2.0}, "n_layers=2.0 is not a number of layers"),
+        ({"in_features": 17}, "in_features=17"),
+        ({"out_features": 0}, "out_features=0"),
+        ({"in_features": 3.0}, "in_features=3.0"),
+    ],
+)
+def test_numbers_of_layers_and_features_that_cannot_be_are_refused(arguments, message):
+    with pytest.raises(ShapeError, match=message):
+        resolve_rank("tt", (4, 4), (2, 5), 0.5, **arguments)
+
+
+@given(sides, sides, fractions, st.data())
+def test_fixed_modes_keep_their_full_size_within_the_budget(in_shape, out_shape, fraction, data):
+    shape = (*in_shape, *out_shape)
+    fixed = data.draw(st.lists(st.integers(0, len(shape) - 1), max_size=2, unique=True))
+    try:
+        rank = resolve_rank("tucker", in_shape, out_shape, fraction, fixed_modes=fixed)
+    except RankError:
+        return
+    assert all(rank[mode] == shape[mode] for mode in fixed)
+    assert count("tucker", in_shape, out_shape, rank) <= fraction * math.prod(shape)
+    assert resolve_rank("tucker", in_shape, out_shape, rank, fixed_modes=fixed) == rank
+
+
+@pytest.mark.parametrize(
+    ("in_shape", "out_shape"), [((4, 4), (2, 5)), ((2, 3), (3, 4)), ((6,), (2, 7)), ((3, 9), (5,))]
+)
+def test_a_budget_with_fixed_modes_is_used_and_infeasible_only_when_nothing_fits(in_shape, out_shape):
+    """Against all realizable ranks that keep the mode: the least of them, named in the message, and the most."""
+    shape = (*in_shape, *out_shape)
+    for mode, size in enumerate(shape):
+        rules = rules_of("tucker", in_shape, out_shape, fixed_modes=(mode,))
+        every = np.indices(rules.largest).reshape(rules.n_bonds, -1) + 1
+        allowed = np.all(rules.realizable(every) == every, axis=0) & (every[mode] == size)
+        for j, k in rules.twins:
+            allowed &= abs(every[j] - every[k]) <= 1
+        counts = rules.n_parameters(every[:, allowed])
+        for fraction in (0.2, 0.5, 1.0):
+            limit = math.floor(fraction * math.prod(shape))
+            if np.min(counts) > limit:
+                with pytest.raises(InfeasibleRankError, match=f"already has {np.min(counts)}"):
+                    fill_budget(rules, fraction)
+            else:
+                assert rules.count(fill_budget(rules, fraction)) >= 0.9 * np.max(counts[counts <= limit])
+
+
+@pytest.mark.parametrize(
+    ("factorization", "options", "message"),
+    [
+        ("cp", {"fixed_modes": (0,)}, "a cp tensor has no rank of its own for each mode"),
+        ("tt", {"fixed_modes": (0,)}, "a tt tensor has no rank of its own for each mode"),
+        ("tucker", {"fixed_modes": (4,)}, "must name modes by their axes, 0 to 3"),
+        ("tucker", {"fixed_modes": (True,)}, "must name modes by their axes"),
+        ("tucker", {"fixed_modes": (-1,)}, "must name modes by their axes"),
+        ("tucker", {"max_rank": 0}, "max_rank=0 must be an int >= 1"),
+        ("tucker", {"max_rank": (1, 2, 3)}, "or a pair of them"),
+        ("tt", {"max_rank": (1, 2)}, "must be an int >= 1 for a tt tensor"),
+        ("tt", {"max_rank": 2.5}, "max_rank=2.5 must be an int"),
+        ("tucker", {"max_rank": 1, "fixed_modes": (1,)}, "cannot be kept at full size"),
+    ],
+)
+def test_fixed_modes_and_limits_that_cannot_be_are_refused(factorization, options, message):
+    with pytest.raises(RankError, match=message):
+        resolve_rank(factorization, (4, 4), (2, 5), 0.5, **options)
+
+
+@given(low_rank, sides, sides, st.one_of(fractions, st.integers(1, 30)), st.integers(1, 6))
+def test_no_rank_is_above_the_limit(factorization, in_shape, out_shape, rank, most):
+    try:
+        limited = resolve_rank(factorization, in_shape, out_shape, rank, max_rank=most)
+    except InfeasibleRankError:
+        return
+    assert np.max(limited) <= most
+    if isinstance(rank, int):
+        assert limited == resolve_rank(factorization, in_shape, out_shape, min(rank, most))
+
+
+def test_a_pair_of_limits_is_for_the_two_sides():
+    rank = resolve_rank("tucker", (6, 7), (8, 9), 0.5, max_rank=(2, 8))
+    assert max(rank[:2]) == 2
+    assert 2 < max(rank[2:]) <= 8
+    joint = resolve_rank("tucker", (6, 7), (8, 9), 0.5, max_rank=(2, 8), n_layers=5)
+    assert max(joint[1:3]) == 2
+    assert max(joint[3:]) <= 8
+
+
+def test_fixed_modes_beside_an_int_or_a_tuple():
+    assert resolve_rank("tucker", (6, 7), (8, 9), 3, fixed_modes=(1,)) == (3, 7, 3, 3)
+    with pytest.raises(RankError, match="which the others allow it no more than 1"):
+        resolve_rank("tucker", (6, 7), (8, 9), 1, fixed_modes=(1,))
+    with pytest.raises(RankError, match="entry 1 is 2, but fixed_modes keeps mode 1 at its full size 7"):
+        resolve_rank("tucker", (6, 7), (8, 9), (3, 2, 3, 3), fixed_modes=(1,))
+    with pytest.raises(RankError, match="entry 0 is 3, but max_rank allows 2"):
+        resolve_rank("tucker", (6, 7), (8, 9), (3, 2, 3, 3), max_rank=2)
+
+
+@pytest.mark.parametrize("factorization", ["cp", "tucker", "tt", "blocktt"])
+def test_shapes_beyond_64_bits_are_resolved_exactly(factorization):
+    in_shape = out_shape = (2,) * 36
+    rank = resolve_rank(factorization, in_shape, out_shape, 0.25)
+    used = count(factorization, in_shape, out_shape, rank)
+    assert used <= 2**70
+    assert used > 0.9 * 2**70 or factorization == "tucker"  # of which a rank is 1 or 2
+    assert count(factorization, in_shape, out_shape, rank) > 2**69
 
 
 @given(low_rank, sides, sides)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlinear.algorithms.report import relative_error
+from tlinear.algorithms.report import Report, relative_error
+from tlinear.algorithms.scaling import exponent_of, share_exponent, times_power_of_two
 from tlinear.arrays import Array, DType, check_finite, to_inexact
-from tlinear.errors import FactorizationError, OptionError, ShapeError
+from tlinear.errors import DecompositionError, FactorizationError, OptionError, RankError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
-from tlinear.ranks import Rank
+from tlinear.formats.rank_rules import rank_rules
+from tlinear.ranks.budget import parameter_limit
+from tlinear.ranks.resolve import as_budget, resolve_bonds
+from tlinear.ranks.rules import Bonds, Rank, RankRules
 from tlinear.shapes import is_integer
 
-__all__ = ["Decomposition", "decompose"]
+__all__ = ["Allocation", "Decomposition", "decompose"]
+
+Allocation: TypeAlias = Literal["spectrum", "proportional"]
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,14 @@ class Decomposition:
 def decompose(
     tensor: ArrayLike,
     factorization: str | type[FactorizedTensor],
-    rank: Any,
+    rank: Any = None,
     *,
+    tolerance: float | None = None,
+    allocation: Allocation = "spectrum",
     n_in: int | None = None,
+    max_rank: Any = None,
+    fixed_modes: Sequence[int] = (),
+    dense_parameters: int | None = None,
     rng: np.random.Generator | int | None = 0,
     **options: Any,
 ) -> Decomposition:
@@ -99,9 +111,22 @@ def decompose(
         Real or complex, all entries finite.  It is not changed.
     factorization : {'cp', 'tucker', 'tt', 'blocktt', 'dense'} or a format class
     rank : int, tuple of int, float in (0, 1], or 'same'
-        See :func:`tlinear.resolve_rank`.
+        See :func:`tlinear.resolve_rank`.  May be left out where a tolerance is given; where both
+        are, the rank (or the budget) is a limit to what the tolerance may take.
+    tolerance : float in (0, 1), optional
+        The largest relative error: the ranks are as small as allows it.  TT-SVD and the
+        sequentially truncated HOSVD discard at most ``tolerance / sqrt(number of truncations)`` of the
+        norm in each truncation, which is a guarantee; for CP the rank is searched by trying.
+    allocation : {'spectrum', 'proportional'}
+        How a budget is shared among the ranks of Tucker, TT and BlockTT: so that the error is small,
+        as the tensor's singular values tell, or in proportion to the sizes of the modes, as
+        :func:`tlinear.resolve_rank` does without a tensor.  The former is never worse than the latter.
     n_in : int, optional
         How many of the modes are the input's.  BlockTT needs it, and so does ``to_matrix``.
+    max_rank, fixed_modes : optional
+        Limits of the ranks, see :func:`tlinear.resolve_rank`.
+    dense_parameters : int, optional
+        What a budget is a fraction of; the number of entries of the tensor unless given.
     rng : int, Generator or None
         Passed to :func:`numpy.random.default_rng`.  The default gives the same result every time.
     **options
@@ -122,9 +147,9 @@ def decompose(
     NonFiniteError
         When an entry is NaN or infinite.
     RankError, FactorizationError, OptionError
-        When the respective argument is none of the above.
+        When the respective argument is none of the above, or a tolerance takes more than the rank allows.
     DecompositionError
-        When LAPACK fails on a matrix.
+        When LAPACK fails on a matrix, or the tolerance is not reached.
 
     Examples
     --------
@@ -132,6 +157,8 @@ def decompose(
     >>> result = decompose(tensor, "tt", 2)
     >>> result.rank, result.relative_error < 1e-14
     ((1, 2, 2, 1), True)
+    >>> decompose(tensor, "tt", tolerance=0.1).rank, decompose(tensor, "tt", tolerance=0.05).rank
+    ((1, 1, 1, 1), (1, 2, 2, 1))
     """
     cls = find_format(factorization)
     source = to_inexact(tensor, "tensor")
@@ -139,55 +166,187 @@ def decompose(
         raise ShapeError(f"A tensor of shape {source.shape} has nothing to factorize. Pass one with modes and entries.")
     check_finite(source, "tensor")
     _check_split(cls, source.shape, n_in)
-    _check_options(cls, options)
-
-    # a power of two takes the entries near 1, so that no square overflows or vanishes, and is exact
-    dtype = source.dtype
-    work = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
-    exponent = _exponent(source)
-    scaled = np.ascontiguousarray(_times_power_of_two(source, -exponent, work))
+    _check_options(cls, options, tolerance)
+    if allocation not in ("spectrum", "proportional"):
+        raise OptionError(f"allocation={allocation!r} is not known. Choose 'spectrum' or 'proportional'.")
     n_first = source.ndim if n_in is None else n_in
-    bonds = cls.resolve_bonds(source.shape[:n_first], source.shape[n_first:], rank)
-    fitted, report = cls.fit(scaled, n_first, bonds, rng=np.random.default_rng(rng), **options)
-
-    # the tensor is linear in each operand, so that the exponents of all operands together are the tensor's
-    split = (n_in, None if n_in is None else source.ndim - n_in)
-    exponents = _share_exponent(fitted, exponent, dtype)
-    operands = {name: _times_power_of_two(array, exponents[name], dtype) for name, array in fitted.items()}
-    rounded = {name: _times_power_of_two(array, -exponents[name], work) for name, array in operands.items()}
-    error = relative_error(scaled, cls.from_operands(rounded, *split).to_tensor())
-    result = cls.from_operands(operands, *split)
-    return Decomposition(result, error, report.converged, report.stop_reason, report.n_iterations, report.history)
-
-
-def _exponent(array: Array) -> int:
-    """The least e with ``|x| < 2^e`` for the real and imaginary parts x of all entries; 0 for zeros."""
-    parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
-    return int(np.frexp(max(np.max(np.abs(part)) for part in parts))[1])
-
-
-def _times_power_of_two(array: Array, exponent: int, dtype: DType) -> Array:
-    """``2^exponent array`` in `dtype`, rounded only once: the product is taken in the wider of both dtypes."""
-    wide = array.astype(np.result_type(array.dtype, dtype))
-    if wide.dtype.kind == "c":
-        return np.asarray(np.ldexp(wide.real, exponent) + 1j * np.ldexp(wide.imag, exponent)).astype(dtype)
-    return np.asarray(np.ldexp(wide, exponent)).astype(dtype)
+    rules = rank_rules(
+        cls,
+        source.shape[:n_first],
+        source.shape[n_first:],
+        dense_parameters=dense_parameters,
+        max_rank=max_rank,
+        fixed_modes=fixed_modes,
+    )
+    work = _Work(cls, source, n_in, rules, np.random.default_rng(rng), options)
+    if tolerance is not None:
+        return _within(work, _tolerance(tolerance), rank)
+    if rank is None and rules.form(()) is not None:
+        raise RankError("Neither rank nor tolerance is given. Pass one of them, such as rank=0.1 or tolerance=1e-2.")
+    bonds, fraction = resolve_bonds(rules, rank), as_budget(rules, rank)
+    if fraction is not None and allocation == "spectrum":
+        bonds = work.allocate(bonds, parameter_limit(rules, fraction))
+    return work.decomposition(work.fit(bonds))
 
 
-def _share_exponent(operands: Mapping[str, Array], exponent: int, dtype: DType) -> dict[str, int]:
-    """The powers of two that the operands are multiplied by, `exponent` in all.
+Fit: TypeAlias = tuple[dict[str, Array], Report]
 
-    The first takes everything, unless its entries would overflow in `dtype`, or lose digits
-    because they become subnormal; what is too much for it goes to the next.
+
+@dataclass(frozen=True)
+class _Work:
+    """A tensor to be decomposed, and how."""
+
+    cls: type[FactorizedTensor]
+    source: Array
+    n_in: int | None
+    rules: RankRules
+    rng: np.random.Generator
+    options: Mapping[str, Any]
+    fits: dict[Bonds, Fit] = field(default_factory=dict)
+
+    @cached_property
+    def dtype(self) -> DType:
+        return np.dtype(np.complex128 if self.source.dtype.kind == "c" else np.float64)
+
+    @cached_property
+    def exponent(self) -> int:
+        return exponent_of(self.source)
+
+    @cached_property
+    def scaled(self) -> Array:
+        """The tensor with its entries near 1: a power of two takes them there, so that no square overflows or vanishes,
+        and is exact."""
+        return np.ascontiguousarray(times_power_of_two(self.source, -self.exponent, self.dtype))
+
+    @property
+    def n_first(self) -> int:
+        """How many modes stand on the left of the split."""
+        return self.source.ndim if self.n_in is None else self.n_in
+
+    @property
+    def split(self) -> tuple[int | None, int | None]:
+        return self.n_in, None if self.n_in is None else self.source.ndim - self.n_in
+
+    def fit(self, bonds: Bonds) -> Fit:
+        """The operands of these bonds; found once."""
+        if bonds not in self.fits:
+            self.fits[bonds] = self.cls.fit(self.scaled, self.n_first, bonds, rng=self.rng, **self.options)
+        return self.fits[bonds]
+
+    def fit_within(self, tolerance: float, largest: Bonds) -> Fit:
+        """The operands of the smallest bonds that keep the tolerance."""
+        options = {**self.options, **({"fixed": self.rules.fixed} if self.rules.fixed else {})}
+        return self.cls.fit(self.scaled, self.n_first, largest, rng=self.rng, tolerance=tolerance, **options)
+
+    def allocate(self, start: Bonds, limit: int) -> Bonds:
+        """The bonds of the least error that the format finds within the limit; `start` where it does not search."""
+        if not hasattr(self.cls, "allocate") or len(start) < 2:
+            return start
+
+        def error(bonds: Bonds) -> float:
+            return self.relative_error(self.fit(bonds)[0])
+
+        largest, fixed = self.rules.largest, self.rules.fixed
+        return self.cls.allocate(self.scaled, self.n_first, start, limit, error, largest=largest, fixed=fixed)
+
+    def relative_error(self, operands: Mapping[str, Array]) -> float:
+        """Of operands of the scaled tensor."""
+        return relative_error(self.scaled, self.reconstruct(operands))
+
+    def reconstruct(self, operands: Mapping[str, Array]) -> Array:
+        return self.cls.from_operands(operands, *self.split).to_tensor()
+
+    def rounded(self, fitted: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """The operands in the source's scale and dtype, and these same numbers in the scale of :attr:`scaled`.
+
+        The tensor is linear in each operand, so that the exponents of all operands together are the tensor's.
+        """
+        exponents = share_exponent(fitted, self.exponent, self.source.dtype)
+        operands = {
+            name: times_power_of_two(array, exponents[name], self.source.dtype) for name, array in fitted.items()
+        }
+        again = {name: times_power_of_two(a, -exponents[name], self.dtype) for name, a in operands.items()}
+        return operands, again
+
+    def decomposition(self, fit: Fit) -> Decomposition:
+        fitted, report = fit
+        operands, again = self.rounded(fitted)
+        result = self.cls.from_operands(operands, *self.split)
+        error = self.relative_error(again)
+        return Decomposition(result, error, report.converged, report.stop_reason, report.n_iterations, report.history)
+
+
+def _within(work: _Work, tolerance: float, rank: Any) -> Decomposition:
+    """The smallest ranks that keep the tolerance.
+
+    Rounding the operands to the source's dtype adds to the error.  If that is too much, the
+    fit is repeated with what rounding has left of the tolerance.
     """
-    limits, shares = np.finfo(dtype), dict.fromkeys(operands, 0)
-    for name, operand in operands.items():
-        size = _exponent(operand)
-        most, least = limits.maxexp - 1 - size, min(0, limits.minexp + limits.nmant - size)
-        shares[name] = min(max(exponent, least), most)
-        exponent -= shares[name]
-    shares[name] += exponent
-    return shares
+    allowed, target = _Allowed.by(rank, work.rules), tolerance
+    for _ in range(2):
+        fit = work.fit_within(target, allowed.bonds)
+        allowed.check(work.cls.from_operands(fit[0], *work.split), tolerance)
+        result = work.decomposition(fit)
+        if result.relative_error <= tolerance:
+            return result
+        fitted = work.reconstruct(fit[0])
+        rounding = relative_error(fitted, work.reconstruct(work.rounded(fit[0])[1]))
+        excess = max(0.0, relative_error(work.scaled, fitted) - target)
+        target = tolerance - (1.0 + tolerance) * rounding - excess - 8.0 * float(np.finfo(np.float64).eps)
+        if target <= 0.0:
+            break
+    raise DecompositionError(
+        f"tolerance={tolerance:g} is not reached: the relative error is {result.relative_error:.3g}, of which rounding "
+        f"to {work.source.dtype} is {rounding:.3g}. Pass a tensor of a wider dtype, or a larger tolerance."
+    )
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """What a tolerance may take: the largest bonds, and where the rank is a budget, the parameters."""
+
+    rank: Any
+    rules: RankRules
+    bonds: Bonds
+    n_parameters: int | None
+
+    @classmethod
+    def by(cls, rank: Any, rules: RankRules) -> _Allowed:
+        fraction = None if rank is None else as_budget(rules, rank)
+        if fraction is None:
+            bonds = rules.largest if rank is None else resolve_bonds(rules, rank)
+            return cls(rank, rules, bonds, None)
+        # a budget says how large a single bond may be, and of several how large all together
+        bonds = resolve_bonds(rules, rank) if rules.n_bonds == 1 else rules.largest
+        return cls(rank, rules, bonds, parameter_limit(rules, fraction))
+
+    def check(self, found: FactorizedTensor, tolerance: float) -> None:
+        """Raise :class:`RankError` when what was found is more than what is allowed."""
+        takes = f"tolerance={tolerance:g} takes rank {found.rank}, {found.n_parameters} parameters"
+        if self.n_parameters is not None and found.n_parameters > self.n_parameters:
+            raise RankError(
+                f"{takes}, but rank={self.rank!r} allows {self.n_parameters}. Raise the budget or the tolerance."
+            )
+        if any(bond > most for bond, most in zip(found.bonds, self.bonds, strict=True)):
+            by = "max_rank" if self.rank is None else f"rank={self.rank!r} and max_rank"
+            raise RankError(
+                f"{takes}, but {by} allow no more than {self.rules.form(self.bonds)}. Raise these or the tolerance."
+            )
+        for k in self.rules.fixed:
+            if found.bonds[k] < self.rules.largest[k]:
+                raise RankError(
+                    f"{takes}: the other ranks cannot keep mode {k} at its full size {self.rules.largest[k]}. "
+                    "Lower the tolerance, or leave the mode out of fixed_modes."
+                )
+
+
+def _tolerance(tolerance: Any) -> float:
+    is_number = isinstance(tolerance, (float, np.floating)) or is_integer(tolerance)
+    if not is_number or not 0.0 < tolerance < 1.0:
+        raise OptionError(
+            f"tolerance={tolerance!r} must be a number between 0 and 1, both excluded: the largest relative error."
+        )
+    return float(tolerance)
 
 
 def _check_split(cls: type[FactorizedTensor], shape: Sequence[int], n_in: int | None) -> None:
@@ -203,13 +362,16 @@ def _check_split(cls: type[FactorizedTensor], shape: Sequence[int], n_in: int | 
         )
 
 
-def _check_options(cls: type[FactorizedTensor], options: dict[str, Any]) -> None:
+def _check_options(cls: type[FactorizedTensor], options: dict[str, Any], tolerance: Any) -> None:
     if not hasattr(cls, "fit"):
         raise FactorizationError(f"{cls.__name__} states no algorithm. Give it a class method `fit`, as CPTensor has.")
     parameters = inspect.signature(cls.fit).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
-    known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name != "rng"]
+    keywords = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    if tolerance is not None and "tolerance" not in keywords:
+        raise OptionError(f"The decomposition {cls.factorization!r} takes no tolerance. Pass a rank.")
+    known = [name for name in keywords if name not in ("rng", "tolerance", "fixed")]
     unknown = sorted(set(options) - set(known))
     if unknown:
         takes = f"Its options are {known}." if known else "It takes none."

@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear.algorithms.tt_svd import tt_svd
-from tlinear.formats.tt import realizable_chain
+from tlinear.formats import TTTensor
+from tlinear.formats.rank_rules import rank_rules
 
 
 def contract(cores):
@@ -30,10 +31,13 @@ def contract(cores):
     return result[0, ..., 0].reshape([core.shape[1] for core in cores])
 
 
+def useful(shape, wanted):
+    return rank_rules(TTTensor, shape[:1], shape[1:]).useful(wanted)
+
+
 def bonds_of(shape, data):
     """Any realizable bonds of this shape."""
-    wanted = tuple(data.draw(st.integers(1, math.prod(shape))) for _ in shape[1:])
-    return realizable_chain(shape, wanted)
+    return useful(shape, tuple(data.draw(st.integers(1, math.prod(shape))) for _ in shape[1:]))
 
 
 def discarded(tensor, bonds):
@@ -91,7 +95,7 @@ def test_error_is_within_sqrt_of_d_minus_1_of_the_best(dtype, rng, shape, data):
 @given(rng=generators, shape=shapes)
 def test_full_rank_reconstructs_to_rounding(dtype, rng, shape):
     tensor = kinds(rng, shape, dtype)
-    full = realizable_chain(shape, (tensor.size,) * (len(shape) - 1))
+    full = useful(shape, (tensor.size,) * (len(shape) - 1))
     assert np.linalg.norm(tensor - contract(tt_svd(tensor, full))) <= rounding(shape) * np.linalg.norm(tensor)
 
 
@@ -99,7 +103,7 @@ def test_full_rank_reconstructs_to_rounding(dtype, rng, shape):
 @given(rng=generators, shape=shapes, data=st.data())
 def test_a_tensor_train_of_these_ranks_is_recovered(dtype, rng, shape, data):
     """The unfoldings have these ranks exactly: integers are contracted without rounding."""
-    ranks = (1, *realizable_chain(shape, tuple(data.draw(st.integers(1, 3)) for _ in shape[1:])), 1)
+    ranks = (1, *useful(shape, tuple(data.draw(st.integers(1, 3)) for _ in shape[1:])), 1)
     tensor = contract([integers(rng, (ranks[k], shape[k], ranks[k + 1]), dtype) for k in range(len(shape))])
     cores = tt_svd(tensor, ranks[1:-1])
     assert np.linalg.norm(tensor - contract(cores)) <= rounding(shape) * np.linalg.norm(tensor)
@@ -134,6 +138,6 @@ def test_input_is_not_written_to_and_calls_agree_to_the_bit():
 @pytest.mark.parametrize("shape", [(2, 4), (5, 8), (1, 4, 2), (6, 1, 7), (3, 4, 5)])
 def test_memory_layout_changes_no_bit(shape, rank, dtype):
     tensor = normal(np.random.default_rng(0), shape, dtype)
-    bonds = realizable_chain(shape, (rank,) * (len(shape) - 1))
+    bonds = useful(shape, (rank,) * (len(shape) - 1))
     for core, fortran in zip(tt_svd(tensor, bonds), tt_svd(np.asfortranarray(tensor), bonds), strict=True):
         np.testing.assert_array_equal(fortran, core)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tlinear.formats import FORMATS
 from tlinear.formats.initialization import operand_std
+from tlinear.formats.rank_rules import rank_rules
+from tlinear.ranks.resolve import resolve_bonds
 
 RANDOM = ("dense", "cp", "tucker", "tt", "blocktt")
 
@@ -79,7 +81,7 @@ def test_sampled_variance_lies_within_its_confidence_interval(factorization, in_
     n, std = 2500, 0.7
     cls, rng = FORMATS[factorization], np.random.default_rng(20240601)
     rank = "same" if factorization == "dense" else 3 if factorization != "tucker" else 2
-    bonds = cls.resolve_bonds(in_shape, out_shape, rank)
+    bonds = resolve_bonds(rank_rules(cls, in_shape, out_shape), rank)
     kurtosis = fourth_moment(cls._network_for(in_shape, out_shape, bonds), cls.constant_operands)
     mean = np.mean(
         [
@@ -120,7 +122,7 @@ def test_operands_are_drawn_with_the_standard_deviation_that_is_proven(factoriza
     cls, rng, std = FORMATS[factorization], np.random.default_rng(7), 0.7
     shape, rank = ((3, 2, 2), (2, 3, 2)), "same" if factorization == "dense" else 2
     draws = [cls.random(*shape, rank, std=std, dtype=dtype, rng=rng).operands for _ in range(2500)]
-    network = cls._network_for(*shape, cls.resolve_bonds(*shape, rank))
+    network = cls._network_for(*shape, resolve_bonds(rank_rules(cls, *shape), rank))
     expected = operand_std(network, std, cls.constant_operands)
     for name in network.names:
         entries = np.array([draw[name] for draw in draws])

@@ -7,7 +7,7 @@ import numpy as np
 from tlinear.arrays import Array
 from tlinear.errors import DecompositionError
 
-__all__ = ["leading_left"]
+__all__ = ["leading_left", "left_within"]
 
 
 def leading_left(matrix: Array, rank: int) -> Array:
@@ -47,23 +47,45 @@ def leading_left(matrix: Array, rank: int) -> Array:
     >>> np.abs(u).round(12).tolist()
     [[0.6], [0.8]]
     """
+    return _left_svd(matrix)[0][:, :rank]
+
+
+def left_within(matrix: Array, error: float) -> Array:
+    """As few leading left singular vectors as leave an error of at most `error`, and at least one.
+
+    With U these columns, ``|matrix - U U^H matrix| <= error`` in the Frobenius norm: the squares of
+    the singular values left out sum to at most ``error^2``.
+
+    Examples
+    --------
+    >>> left_within(np.diag([5.0, 4.0, 3.0]), 5.0).shape, left_within(np.diag([5.0, 4.0, 3.0]), 4.9).shape
+    ((3, 1), (3, 2))
+    """
+    left, values = _left_svd(matrix)
+    tails = np.sqrt(np.cumsum(values[::-1] ** 2)[::-1])
+    return left[:, : max(1, int(np.count_nonzero(tails > error)))]
+
+
+def _left_svd(matrix: Array) -> tuple[Array, Array]:
+    """Left singular vectors and singular values; of a wide matrix by way of its small triangle."""
     m, n = matrix.shape
-    small = np.asarray(np.linalg.qr(matrix.conj().T, mode="r")).conj().T if n > m else matrix
-    return _left_singular_vectors(small)[:, :rank]
+    return _svd(np.asarray(np.linalg.qr(matrix.conj().T, mode="r")).conj().T if n > m else matrix)
 
 
-def _left_singular_vectors(matrix: Array) -> Array:
+def _svd(matrix: Array) -> tuple[Array, Array]:
     """By divide and conquer (gesdd), or should that fail, by QR iteration (gesvd), which is slower and surer.
 
     SciPy is loaded for the second only: it may bring a BLAS of its own, and where two thread
     pools take turns, each waits for the other's idle threads.
     """
     try:
-        return np.linalg.svd(matrix, full_matrices=False)[0]
+        left, values, _ = np.linalg.svd(matrix, full_matrices=False)
+        return left, values
     except np.linalg.LinAlgError:
         from scipy import linalg
     try:
-        return np.asarray(linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd", check_finite=False)[0])
+        left, values, _ = linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd", check_finite=False)
+        return left, values
     except linalg.LinAlgError as error:
         raise DecompositionError(
             f"LAPACK's gesdd and gesvd both failed on a matrix of shape {matrix.shape}, "

@@ -15,7 +15,7 @@ import numpy as np
 from tlinear import __version__
 from tlinear.demo.dependency import dependency
 from tlinear.demo.result import Infeasible, Result, Row
-from tlinear.ranks import Rank
+from tlinear.ranks.rules import Rank
 
 if TYPE_CHECKING:
     from rich.table import Table

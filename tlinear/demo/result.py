@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tlinear.demo.settings import Settings
-from tlinear.ranks import Rank
+from tlinear.ranks.rules import Rank
 
 __all__ = ["Accuracy", "Fit", "Infeasible", "Result", "Row"]
 

@@ -14,8 +14,7 @@ from tlinear.formats.cp import CPTensor
 from tlinear.formats.dense import DenseTensor
 from tlinear.formats.tt import TTTensor
 from tlinear.formats.tucker import TuckerTensor
-from tlinear.ranks import Rank
-from tlinear.shapes import as_shape
+from tlinear.ranks.rules import Rank
 
 __all__ = [
     "FORMATS",
@@ -60,9 +59,40 @@ def find_format(factorization: str | type[FactorizedTensor]) -> type[FactorizedT
 
 
 def resolve_rank(
-    factorization: str | type[FactorizedTensor], in_shape: Sequence[int], out_shape: Sequence[int], rank: Any
+    factorization: str | type[FactorizedTensor],
+    in_shape: Sequence[int],
+    out_shape: Sequence[int],
+    rank: Any,
+    *,
+    n_layers: int = 1,
+    in_features: int | None = None,
+    out_features: int | None = None,
+    max_rank: Any = None,
+    fixed_modes: Sequence[int] = (),
 ) -> Rank:
-    """The ranks that a factorization of this shape gets for `rank`.
+    r"""The ranks that a factorization of this shape gets for `rank`.
+
+    ==================  ================================================================================
+    `rank`              meaning
+    ==================  ================================================================================
+    int                 this rank in every bond, capped at the largest useful one
+    tuple of int        these ranks, with or without the 1s at the ends of TT and BlockTT
+    float in (0, 1]     a budget: at most this fraction of the dense parameters, every array counted
+    ``'same'``          the budget 1.0
+    ==================  ================================================================================
+
+    So 1 is rank one and 1.0 the whole budget.  NumPy scalars mean what Python numbers mean.
+
+    A rank R is useful up to :math:`\min_j \prod_{i \ne j} |A_i| / R` over the operands A that share
+    it; beyond that, other operands of smaller rank give the same tensor.  For a budget the ranks
+    start in proportion to each other (to the modes' sizes for Tucker, for TT and BlockTT to
+    the geometric mean of the sizes on either side of a bond), and are raised by up to two each so that as
+    much of the budget is used as possible; see :func:`tlinear.ranks.budget.fill_budget`.  These are laws:
+
+    - the parameters never exceed the budget, and never decrease as it grows;
+    - all ranks are useful, and resolving them again gives them again;
+    - for CP and Tucker, permuting the modes permutes the ranks (of modes of equal size the earlier ones have the
+      larger ranks), and ranks of modes of equal size differ by at most 1.
 
     Parameters
     ----------
@@ -70,9 +100,16 @@ def resolve_rank(
     in_shape, out_shape : sequence of int
         The sizes of the input and output modes.
     rank : int, tuple of int, float or 'same'
-        An int is that rank in every bond, capped at the largest useful one.  A tuple is taken as
-        given.  A float in (0, 1] is the largest fraction of the dense parameters to use, every
-        array counted; ``'same'`` is 1.0.  So 1 is rank one and 1.0 is the whole budget.
+    n_layers : int
+        How many matrices of this shape are kept in one tensor.  Above 1 there is one more mode, of
+        this size and before all others: Tucker has one rank more, and so have TT and BlockTT.
+    in_features, out_features : int, optional
+        The features that are real where the modes hold more; a budget is a fraction of
+        ``n_layers * in_features * out_features``.
+    max_rank : int, or for Tucker (int, int), optional
+        No rank shall be larger; a pair limits the ranks of the input's and of the output's modes.
+    fixed_modes : sequence of int
+        For Tucker: the axes of ``(*in_shape, *out_shape)`` that keep their full size as rank.
 
     Returns
     -------
@@ -84,14 +121,27 @@ def resolve_rank(
     RankError
         When `rank` is of another kind, or a tuple names a rank above the largest useful one.
     InfeasibleRankError
-        When rank 1 already exceeds the budget.
+        When rank 1 already exceeds the budget; the message names the smallest feasible one.
+    ShapeError
+        When the shapes, features or number of layers are none.
 
     Examples
     --------
     >>> resolve_rank("cp", (4, 4), (2, 5), 0.5), resolve_rank("tucker", (4, 4), (2, 5), 0.5)
-    (5, (3, 3, 1, 3))
+    (5, (3, 2, 1, 5))
     >>> resolve_rank("blocktt", (4, 4), (2, 5), 100)
     (1, 8, 1)
+    >>> resolve_rank("tucker", (4, 4), (2, 5), 0.6, fixed_modes=(0,), max_rank=(4, 3))
+    (4, 2, 2, 3)
     """
     cls = find_format(factorization)
-    return cls.resolve_rank(as_shape(in_shape, "in_shape"), as_shape(out_shape, "out_shape"), rank)
+    return cls.resolve_rank(
+        in_shape,
+        out_shape,
+        rank,
+        n_layers=n_layers,
+        in_features=in_features,
+        out_features=out_features,
+        max_rank=max_rank,
+        fixed_modes=fixed_modes,
+    )

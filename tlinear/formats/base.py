@@ -1,8 +1,8 @@
 """What every factorized tensor can do, derived once from the network that its format states.
 
 A format is a frozen dataclass whose positional fields are its operands: an array, or a
-tuple of arrays.  It states which labels each operand carries and which ranks are
-realizable; shapes, counts, reconstruction, initialisation and the layer follow from that.
+tuple of arrays.  It states which labels each operand carries and which of them are ranks;
+shapes, counts, realizable ranks, reconstruction, initialisation and the layer follow from that.
 """
 
 from __future__ import annotations
@@ -14,24 +14,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tlinear import ranks
 from tlinear.algorithms.report import Report
+from tlinear.arguments import check_features
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.execute import contract
 from tlinear.contraction.network import Label, Labels, Network
 from tlinear.contraction.plan import cached_plan
 from tlinear.errors import ShapeError
 from tlinear.formats.initialization import random_operands
+from tlinear.formats.rank_rules import check_n_layers, rank_rules
 from tlinear.named_arrays import check_same_names, check_same_shapes
-from tlinear.ranks import Bonds, Rank, RankRules
+from tlinear.ranks.resolve import resolve_bonds
+from tlinear.ranks.rules import Bonds, Rank
 from tlinear.shapes import as_shape, is_integer
 
 __all__ = ["FactorizedTensor"]
+
+Shape: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,6 +56,9 @@ class FactorizedTensor(ABC):
     needs_split: ClassVar[bool] = False
     """Whether the operands depend on which modes are the input's, so that `n_in` must be given."""
 
+    one_rank_a_mode: ClassVar[bool] = False
+    """Whether the k-th rank belongs to the k-th mode and can be as large as that mode."""
+
     # ------------------------------------------------------------ what a format states
 
     @classmethod
@@ -70,11 +77,6 @@ class FactorizedTensor(ABC):
         return ()
 
     @classmethod
-    @abstractmethod
-    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
-        """The largest bonds, none above `bonds`, that some tensor of this shape needs."""
-
-    @classmethod
     def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
         """What the bonds are kept proportional to while a budget is filled."""
         return (1.0,) * len(cls.bond_labels(len(in_shape), len(out_shape)))
@@ -84,10 +86,21 @@ class FactorizedTensor(ABC):
         """The form that :attr:`rank` has."""
         return bonds
 
+    @classmethod
+    def joint_shapes(cls, n_layers: int, in_shape: Shape, out_shape: Shape) -> tuple[Shape, Shape]:
+        """The modes of `n_layers` matrices kept in one tensor: these are one more mode, the first of all."""
+        return (n_layers, *in_shape), out_shape
+
     fit: ClassVar[Callable[..., tuple[dict[str, Array], Report]]]
-    """Class method ``fit(tensor, n_in, bonds, *, rng, **options)``: operands of these bonds whose reconstruction is
-    close to `tensor`, by name, and how they were found.  The one that carries the norm comes first, and is given the
-    scale of the data.  A format without it cannot be decomposed into."""
+    """Class method ``fit(tensor, n_in, bonds, *, rng, tolerance=None, **options)``: operands of these bonds whose
+    reconstruction is close to `tensor`, by name, and how they were found; with a tolerance, of the smallest bonds whose
+    relative error is at most that, `bonds` being the largest to try where trying is needed.  The operand that carries
+    the norm comes first, and is given the scale of the data.  A format without it cannot be decomposed into."""
+
+    allocate: ClassVar[Callable[..., Bonds]]
+    """Class method ``allocate(tensor, n_in, start, limit, error, *, largest, fixed)``: bonds of at most `limit`
+    parameters that lose no more of the tensor than `start`, where ``error(bonds)`` is the relative error of a fit, no
+    bond above `largest` and the `fixed` ones as they are.  A format without it fills budgets in proportion."""
 
     # ------------------------------------------------------------ construction
 
@@ -177,30 +190,30 @@ class FactorizedTensor(ABC):
         CPTensor(in=(4, 4), out=(2, 5), rank=3, parameters=48 of 160, float64)
         """
         in_shape, out_shape = as_shape(in_shape, "in_shape"), as_shape(out_shape, "out_shape")
-        network = cls._network_for(in_shape, out_shape, cls.resolve_bonds(in_shape, out_shape, rank))
+        network = cls._network_for(in_shape, out_shape, resolve_bonds(rank_rules(cls, in_shape, out_shape), rank))
         target = 1.0 / math.sqrt(3 * math.prod(in_shape)) if std is None else std
         generator = np.random.default_rng(rng)
         operands = random_operands(network, target, parameter_dtype(dtype), generator, cls.constant_operands)
         return cls.from_operands(operands, len(in_shape), len(out_shape))
 
     @classmethod
-    def resolve_rank(cls, in_shape: Sequence[int], out_shape: Sequence[int], rank: Any) -> Rank:
+    def resolve_rank(
+        cls,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        rank: Any,
+        *,
+        n_layers: int = 1,
+        in_features: int | None = None,
+        out_features: int | None = None,
+        **limits: Any,
+    ) -> Rank:
         """The rank that `rank` stands for, in the form of :attr:`rank`; see :func:`tlinear.resolve_rank`."""
-        return cls.rank_of_bonds(cls.resolve_bonds(tuple(in_shape), tuple(out_shape), rank))
-
-    @classmethod
-    def resolve_bonds(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], rank: Any) -> Bonds:
-        """The ranks that are free to choose, resolved as :meth:`resolve_rank` does."""
-        rules = RankRules(
-            factorization=cls.factorization,
-            shape=(*in_shape, *out_shape),
-            n_bonds=len(cls.bond_labels(len(in_shape), len(out_shape))),
-            realizable=lambda bonds: cls.realizable(in_shape, out_shape, bonds),
-            n_parameters=lambda bonds: cls._network_for(in_shape, out_shape, bonds).n_parameters,
-            scale=cls.bond_scale(in_shape, out_shape),
-            form=cls.rank_of_bonds,
-        )
-        return ranks.resolve_bonds(rules, rank)
+        in_modes, out_modes = as_shape(in_shape, "in_shape"), as_shape(out_shape, "out_shape")
+        features = check_features("in", in_features, in_modes), check_features("out", out_features, out_modes)
+        dense = math.prod(features) * check_n_layers(n_layers)
+        rules = rank_rules(cls, in_modes, out_modes, n_layers=n_layers, dense_parameters=dense, **limits)
+        return cls.rank_of_bonds(resolve_bonds(rules, rank))
 
     @classmethod
     def _network_for(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Network:
@@ -323,9 +336,14 @@ class FactorizedTensor(ABC):
     @property
     def rank(self) -> Rank:
         """The rank in the format's own form, read off the arrays."""
+        return self.rank_of_bonds(self.bonds)
+
+    @property
+    def bonds(self) -> Bonds:
+        """The ranks that were free to choose."""
         network = self.network
-        bonds = self.bond_labels(network.n_in, network.n_modes - network.n_in)
-        return self.rank_of_bonds(tuple(network.sizes[label] for label in bonds))
+        labels = self.bond_labels(network.n_in, network.n_modes - network.n_in)
+        return tuple(network.sizes[label] for label in labels)
 
     @property
     def n_parameters(self) -> int:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from typing import ClassVar
 
 import numpy as np
 
+from tlinear.algorithms.chain_allocation import allocate_chain
 from tlinear.algorithms.report import Report
-from tlinear.algorithms.tt_svd import tt_svd
+from tlinear.algorithms.tt_svd import tt_svd, tt_svd_within
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.errors import ShapeError
 from tlinear.formats.base import FactorizedTensor
-from tlinear.formats.tt import realizable_chain
-from tlinear.ranks import Bonds, Rank
+from tlinear.ranks.rules import Bonds, Rank
 from tlinear.shapes import is_integer
 
 __all__ = ["BlockTTTensor"]
@@ -107,29 +107,49 @@ class BlockTTTensor(FactorizedTensor):
         return (1, *bonds, 1)
 
     @classmethod
+    def joint_shapes(
+        cls, n_layers: int, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (n_layers, *in_shape), (1, *out_shape)
+
+    @classmethod
     def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
         sizes = _pairs(in_shape, out_shape)
         return [math.sqrt(s * t) for s, t in pairwise(sizes)]
 
     @classmethod
-    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
-        return realizable_chain(_pairs(in_shape, out_shape), bonds)
+    def allocate(
+        cls,
+        tensor: Array,
+        n_in: int,
+        start: Bonds,
+        limit: int,
+        error: Callable[[Bonds], float],
+        *,
+        largest: Bonds,
+        fixed: tuple[int, ...],
+    ) -> Bonds:
+        """Of the train over the pairs of modes; see :func:`tlinear.algorithms.chain_allocation.allocate_chain`."""
+        return allocate_chain(_in_pairs(tensor, n_in), start, limit, error, largest=largest)
 
     @classmethod
     def fit(
-        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator
+        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator, tolerance: float | None = None
     ) -> tuple[dict[str, Array], Report]:
-        """TT-SVD of the tensor whose modes are the pairs ``(i_k, o_k)``, each core then split into its pair."""
-        in_shape, out_shape = tensor.shape[:n_in], tensor.shape[n_in:]
-        padded = list(zip_longest(in_shape, out_shape, fillvalue=1))
-        d = len(padded)
-        tensor = tensor.reshape([i for i, _ in padded] + [o for _, o in padded])
-        tensor = tensor.transpose([axis for k in range(d) for axis in (k, d + k)]).reshape([i * o for i, o in padded])
-        cores = [
-            core.reshape(core.shape[0], *pair, core.shape[-1])
-            for core, pair in zip(tt_svd(tensor, bonds), padded, strict=True)
-        ]
-        return {f"cores.{k}": cores[k] for k in reversed(range(d))}, Report()
+        """TT-SVD of the tensor of the pairs ``(i_k, o_k)``, each core then split into its pair."""
+        pairs = list(zip_longest(tensor.shape[:n_in], tensor.shape[n_in:], fillvalue=1))
+        paired = _in_pairs(tensor, n_in)
+        cores = tt_svd(paired, bonds) if tolerance is None else tt_svd_within(paired, tolerance)
+        split = [core.reshape(len(core), *pair, -1) for core, pair in zip(cores, pairs, strict=True)]
+        return {f"cores.{k}": split[k] for k in reversed(range(len(split)))}, Report()
+
+
+def _in_pairs(tensor: Array, n_in: int) -> Array:
+    """The tensor whose modes are the pairs ``(i_k, o_k)``, the shorter side continued with modes of size 1."""
+    pairs = list(zip_longest(tensor.shape[:n_in], tensor.shape[n_in:], fillvalue=1))
+    d = len(pairs)
+    tensor = tensor.reshape([i for i, _ in pairs] + [o for _, o in pairs])
+    return tensor.transpose([axis for k in range(d) for axis in (k, d + k)]).reshape([i * o for i, o in pairs])
 
 
 def _pairs(in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> list[int]:

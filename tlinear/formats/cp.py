@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from tlinear.algorithms.cp_als import cp_als
-from tlinear.algorithms.report import Report
+from tlinear.algorithms.cp_als import cp_als, cp_product
+from tlinear.algorithms.rank_search import smallest_rank
+from tlinear.algorithms.report import Report, relative_error
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
-from tlinear.ranks import Bonds, Rank
+from tlinear.ranks.rules import Bonds, Rank
 
 __all__ = ["CPTensor"]
 
@@ -71,11 +71,6 @@ class CPTensor(FactorizedTensor):
         return bonds[0] if bonds else 1
 
     @classmethod
-    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
-        shape = (*in_shape, *out_shape)
-        return (min(bonds[0], math.prod(shape) // max(shape)),)
-
-    @classmethod
     def fit(
         cls,
         tensor: Array,
@@ -83,19 +78,34 @@ class CPTensor(FactorizedTensor):
         bonds: Bonds,
         *,
         rng: np.random.Generator,
+        tolerance: float | None = None,
         max_iterations: int = 500,
         stop_tolerance: float = 1e-6,
         ridge: float = 1e-10,
         n_starts: int = 2,
     ) -> tuple[dict[str, Array], Report]:
-        """Alternating least squares; see :func:`tlinear.algorithms.cp_als.cp_als` for the options."""
-        weights, factors, report = cp_als(
-            tensor,
-            bonds[0],
-            rng=rng,
-            max_iterations=max_iterations,
-            stop_tolerance=stop_tolerance,
-            ridge=ridge,
-            n_starts=n_starts,
-        )
+        """Alternating least squares; see :func:`tlinear.algorithms.cp_als.cp_als` for the options.
+
+        For a tolerance, at the smallest rank that is found to reach it.
+        """
+
+        def als(rank: int) -> tuple[Array, list[Array], Report]:
+            return cp_als(
+                tensor,
+                rank,
+                rng=rng,
+                max_iterations=max_iterations,
+                stop_tolerance=stop_tolerance,
+                ridge=ridge,
+                n_starts=n_starts,
+            )
+
+        def attempt(rank: int) -> tuple[tuple[Array, list[Array], Report], float]:
+            weights, factors, report = als(rank)
+            return (weights, factors, report), relative_error(tensor, cp_product(weights, factors))
+
+        if tolerance is None:
+            weights, factors, report = als(bonds[0])
+        else:
+            _, (weights, factors, report) = smallest_rank(attempt, tolerance, bonds[0])
         return {"weights": weights, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report

@@ -11,7 +11,7 @@ from tlinear.algorithms.report import Report
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
-from tlinear.ranks import Bonds, Rank
+from tlinear.ranks.rules import Bonds, Rank
 
 __all__ = ["DenseTensor"]
 
@@ -57,12 +57,8 @@ class DenseTensor(FactorizedTensor):
         return None
 
     @classmethod
-    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
-        return ()
-
-    @classmethod
     def fit(
-        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator
+        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator, tolerance: float | None = None
     ) -> tuple[dict[str, Array], Report]:
         """The tensor itself."""
         return {"tensor": tensor}, Report(stop_reason="direct: a copy")

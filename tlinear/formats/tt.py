@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
+from tlinear.algorithms.chain_allocation import allocate_chain
 from tlinear.algorithms.report import Report
-from tlinear.algorithms.tt_svd import tt_svd
+from tlinear.algorithms.tt_svd import tt_svd, tt_svd_within
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
-from tlinear.ranks import Bonds, Rank
+from tlinear.ranks.rules import Bonds, Rank
 
-__all__ = ["TTTensor", "realizable_chain"]
+__all__ = ["TTTensor"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,23 +80,24 @@ class TTTensor(FactorizedTensor):
         return [math.sqrt(s * t) for s, t in pairwise((*in_shape, *out_shape))]
 
     @classmethod
-    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
-        return realizable_chain((*in_shape, *out_shape), bonds)
+    def allocate(
+        cls,
+        tensor: Array,
+        n_in: int,
+        start: Bonds,
+        limit: int,
+        error: Callable[[Bonds], float],
+        *,
+        largest: Bonds,
+        fixed: tuple[int, ...],
+    ) -> Bonds:
+        """See :func:`tlinear.algorithms.chain_allocation.allocate_chain`."""
+        return allocate_chain(tensor, start, limit, error, largest=largest)
 
     @classmethod
     def fit(
-        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator
+        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator, tolerance: float | None = None
     ) -> tuple[dict[str, Array], Report]:
         """TT-SVD; see :func:`tlinear.algorithms.tt_svd.tt_svd`."""
-        cores = tt_svd(tensor, bonds)
+        cores = tt_svd(tensor, bonds) if tolerance is None else tt_svd_within(tensor, tolerance)
         return {f"cores.{k}": cores[k] for k in reversed(range(len(cores)))}, Report()
-
-
-def realizable_chain(sizes: Sequence[int], bonds: Bonds) -> Bonds:
-    """The bonds of a chain of modes, each at most the neighbouring mode times the next bond, from both ends."""
-    ranks = [1, *bonds, 1]
-    for k in range(1, len(sizes)):
-        ranks[k] = min(ranks[k], ranks[k - 1] * sizes[k - 1])
-    for k in range(len(sizes) - 1, 0, -1):
-        ranks[k] = min(ranks[k], ranks[k + 1] * sizes[k])
-    return tuple(ranks[1:-1])

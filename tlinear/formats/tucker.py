@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from tlinear.algorithms.hosvd import hooi
+from tlinear.algorithms.core_allocation import allocate_core
+from tlinear.algorithms.hosvd import hooi, st_hosvd_within
 from tlinear.algorithms.report import Report
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
-from tlinear.ranks import Bonds
+from tlinear.ranks.rules import Bonds
 
 __all__ = ["TuckerTensor"]
 
@@ -50,6 +50,7 @@ class TuckerTensor(FactorizedTensor):
     factors: tuple[Array, ...]
 
     factorization: ClassVar[str] = "tucker"
+    one_rank_a_mode: ClassVar[bool] = True
 
     @property
     def n_modes(self) -> int:
@@ -69,12 +70,19 @@ class TuckerTensor(FactorizedTensor):
         return (*in_shape, *out_shape)
 
     @classmethod
-    def realizable(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Bonds:
-        ranks = [min(r, s) for r, s in zip(bonds, (*in_shape, *out_shape), strict=True)]
-        # lowering one rank can only lower what the others may be, and only the largest can exceed their product
-        while (largest := max(ranks)) > (others := math.prod(ranks) // largest):
-            ranks[ranks.index(largest)] = others
-        return tuple(ranks)
+    def allocate(
+        cls,
+        tensor: Array,
+        n_in: int,
+        start: Bonds,
+        limit: int,
+        error: Callable[[Bonds], float],
+        *,
+        largest: Bonds,
+        fixed: tuple[int, ...],
+    ) -> Bonds:
+        """See :func:`tlinear.algorithms.core_allocation.allocate_core`."""
+        return allocate_core(tensor, start, limit, error, largest=largest, fixed=fixed)
 
     @classmethod
     def fit(
@@ -84,9 +92,18 @@ class TuckerTensor(FactorizedTensor):
         bonds: Bonds,
         *,
         rng: np.random.Generator,
+        tolerance: float | None = None,
+        fixed: Sequence[int] = (),
         max_iterations: int = 25,
         stop_tolerance: float = 1e-6,
     ) -> tuple[dict[str, Array], Report]:
         """ST-HOSVD refined by HOOI; see :func:`tlinear.algorithms.hosvd.hooi` for the options."""
-        core, factors, report = hooi(tensor, bonds, max_iterations=max_iterations, stop_tolerance=stop_tolerance)
+        start = None if tolerance is None else st_hosvd_within(tensor, tolerance, fixed=fixed)
+        core, factors, report = hooi(
+            tensor,
+            bonds if start is None else start[0].shape,
+            start=start,
+            max_iterations=max_iterations,
+            stop_tolerance=stop_tolerance,
+        )
         return {"core": core, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report
