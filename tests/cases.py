@@ -58,7 +58,7 @@ def ranks(draw, cls, in_shape, out_shape):
 def weights(draw, factorizations=FACTORIZATIONS, dtypes=("float64", "complex128")):
     cls = FORMATS[draw(st.sampled_from(factorizations))]
     in_shape, out_shape = draw(modes), draw(modes)
-    network = cls._network_for(in_shape, out_shape, draw(ranks(cls, in_shape, out_shape)))
+    network = cls.network_for(in_shape, out_shape, draw(ranks(cls, in_shape, out_shape)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     dtype = draw(st.sampled_from(dtypes))
     operands = {

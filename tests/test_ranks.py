@@ -33,7 +33,7 @@ def count(factorization, in_shape, out_shape, rank):
     """The entries of all arrays of a tensor of this rank, counted on the tensor itself."""
     cls = FORMATS[factorization]
     bonds = resolve_bonds(rank_rules(cls, in_shape, out_shape), rank)
-    return cls._network_for(in_shape, out_shape, bonds).n_parameters
+    return cls.network_for(in_shape, out_shape, bonds).n_parameters
 
 
 def largest_useful(factorization, in_shape, out_shape):

@@ -22,7 +22,7 @@ PLANNED = ("factorized", "reconstructed", "auto")
 def layer_networks(draw):
     cls = FORMATS[draw(st.sampled_from(FACTORIZATIONS))]
     in_shape, out_shape = draw(modes), draw(modes)
-    return cls._network_for(in_shape, out_shape, draw(ranks(cls, in_shape, out_shape))).with_input()
+    return cls.network_for(in_shape, out_shape, draw(ranks(cls, in_shape, out_shape))).with_input()
 
 
 @given(layer_networks(), st.sampled_from(PLANNED), st.integers(0, 300))

@@ -21,7 +21,7 @@ RANDOM = ("dense", "cp", "tucker", "tt", "blocktt")
 def test_second_moment_of_every_entry_is_the_square_of_std(data, factorization, in_shape, out_shape, std):
     """E[W_e^2] is the same network of the operands' second moments, because mixed terms vanish."""
     cls = FORMATS[factorization]
-    network = cls._network_for(in_shape, out_shape, data.draw(ranks(cls, in_shape, out_shape)))
+    network = cls.network_for(in_shape, out_shape, data.draw(ranks(cls, in_shape, out_shape)))
     scale = operand_std(network, std, cls.constant_operands)
     moments = {
         name: np.full(network.shape(labels), 1.0 if name in cls.constant_operands else scale**2)
@@ -58,8 +58,8 @@ def fourth_moment(network, constant):
 
 def test_fourth_moment_of_a_product_of_gaussians():
     """Rank one in d modes has kurtosis 3^d, and a matrix of rank R has 3 + 6 / R."""
-    assert fourth_moment(FORMATS["tucker"]._network_for((2, 2), (2,), (1, 1, 1)), ()) == 3**4
-    assert fourth_moment(FORMATS["tt"]._network_for((2,), (2,), (4,)), ()) == 3 + 6 / 4
+    assert fourth_moment(FORMATS["tucker"].network_for((2, 2), (2,), (1, 1, 1)), ()) == 3**4
+    assert fourth_moment(FORMATS["tt"].network_for((2,), (2,), (4,)), ()) == 3 + 6 / 4
 
 
 @pytest.mark.parametrize("factorization", RANDOM)
@@ -82,7 +82,7 @@ def test_sampled_variance_lies_within_its_confidence_interval(factorization, in_
     cls, rng = FORMATS[factorization], np.random.default_rng(20240601)
     rank = "same" if factorization == "dense" else 3 if factorization != "tucker" else 2
     bonds = resolve_bonds(rank_rules(cls, in_shape, out_shape), rank)
-    kurtosis = fourth_moment(cls._network_for(in_shape, out_shape, bonds), cls.constant_operands)
+    kurtosis = fourth_moment(cls.network_for(in_shape, out_shape, bonds), cls.constant_operands)
     mean = np.mean(
         [
             np.mean(np.abs(cls.random(in_shape, out_shape, rank, std=std, dtype=dtype, rng=rng).to_tensor()) ** 2)
@@ -122,7 +122,7 @@ def test_operands_are_drawn_with_the_standard_deviation_that_is_proven(factoriza
     cls, rng, std = FORMATS[factorization], np.random.default_rng(7), 0.7
     shape, rank = ((3, 2, 2), (2, 3, 2)), "same" if factorization == "dense" else 2
     draws = [cls.random(*shape, rank, std=std, dtype=dtype, rng=rng).operands for _ in range(2500)]
-    network = cls._network_for(*shape, resolve_bonds(rank_rules(cls, *shape), rank))
+    network = cls.network_for(*shape, resolve_bonds(rank_rules(cls, *shape), rank))
     expected = operand_std(network, std, cls.constant_operands)
     for name in network.names:
         entries = np.array([draw[name] for draw in draws])

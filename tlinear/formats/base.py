@@ -190,7 +190,7 @@ class FactorizedTensor(ABC):
         CPTensor(in=(4, 4), out=(2, 5), rank=3, parameters=48 of 160, float64)
         """
         in_shape, out_shape = as_shape(in_shape, "in_shape"), as_shape(out_shape, "out_shape")
-        network = cls._network_for(in_shape, out_shape, resolve_bonds(rank_rules(cls, in_shape, out_shape), rank))
+        network = cls.network_for(in_shape, out_shape, resolve_bonds(rank_rules(cls, in_shape, out_shape), rank))
         target = 1.0 / math.sqrt(3 * math.prod(in_shape)) if std is None else std
         generator = np.random.default_rng(rng)
         operands = random_operands(network, target, parameter_dtype(dtype), generator, cls.constant_operands)
@@ -216,7 +216,8 @@ class FactorizedTensor(ABC):
         return cls.rank_of_bonds(resolve_bonds(rules, rank))
 
     @classmethod
-    def _network_for(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bonds: Bonds) -> Network:
+    def network_for(cls, in_shape: Shape, out_shape: Shape, bonds: Bonds) -> Network:
+        """The network of a tensor of this shape and these bonds."""
         n_in, n_out = len(in_shape), len(out_shape)
         sizes = dict(enumerate((*in_shape, *out_shape)))
         sizes |= dict(zip(cls.bond_labels(n_in, n_out), bonds, strict=True))
