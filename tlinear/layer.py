@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike
 from tlinear.arguments import check_bias, check_features, check_flag
 from tlinear.arrays import Array, DType, check_finite, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation, plan
-from tlinear.decomposition import Decomposition, decompose
-from tlinear.errors import DTypeError, OptionError
+from tlinear.decomposition import Allocation, Decomposition, decompose
+from tlinear.errors import OptionError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.functional import (
     Gradients,
@@ -25,7 +25,7 @@ from tlinear.functional import (
     linear_vjp,
     named_parameters,
 )
-from tlinear.linear import Layer, Linear, uniform
+from tlinear.linear import Layer, Linear, as_linear, uniform
 from tlinear.named_arrays import check_same_names
 from tlinear.ranks.rules import Rank
 from tlinear.shapes import as_shape, mode_counts, resolve_shape
@@ -151,7 +151,9 @@ class FactorizedLinear(Layer):
         cls,
         linear: Any,
         *,
-        rank: Any = "same",
+        rank: Any = None,
+        tolerance: float | None = None,
+        allocation: Allocation = "spectrum",
         auto_tensorize: bool = True,
         n_tensorized_modes: int | tuple[int, int] = 2,
         in_tensorized_features: Sequence[int] | None = None,
@@ -177,8 +179,14 @@ class FactorizedLinear(Layer):
             :class:`Linear`, a ``torch.nn.Linear``, or anything with a `weight` of shape (out_features,
             in_features) and a `bias` of shape (out_features,) or None.  Its arrays are copied.
         rank : int, tuple of int, float in (0, 1], or 'same'
-            See :func:`tlinear.resolve_rank`.  The default spends the whole budget, which for CP means ranks
-            in the hundreds, whose alternating least squares take minutes on a large layer.
+            See :func:`tlinear.resolve_rank`.  Without a tolerance the default is 'same', the whole budget,
+            which for CP means ranks in the hundreds, whose alternating least squares take minutes on a
+            large layer.  With one it is no limit, and a rank that is given is.
+        tolerance : float in (0, 1), optional
+            The largest relative error of the weight; see :func:`tlinear.decompose`.
+        allocation : {'spectrum', 'proportional'}
+            How a budget is shared among the ranks: by the weight's singular values, so that the error is
+            small, or by the sizes of the modes, as in a new layer.
         auto_tensorize : bool
             Choose the shape of a side that is not given; when False, both must be given.
         n_tensorized_modes : int or (int, int)
@@ -208,6 +216,8 @@ class FactorizedLinear(Layer):
             side has no shape.
         NonFiniteError
             When the weight or the bias holds NaN or infinity.
+        DecompositionError
+            When the tolerance is not reached.
 
         Examples
         --------
@@ -215,6 +225,9 @@ class FactorizedLinear(Layer):
         >>> layer = FactorizedLinear.from_linear(linear, factorization="tt", rank=10)
         >>> layer.weight.shape, bool(np.allclose(layer(np.ones(16)), linear(np.ones(16))))
         ((4, 4, 2, 5), True)
+        >>> layer = FactorizedLinear.from_linear(linear, factorization="tt", tolerance=0.3)
+        >>> layer.rank, layer.decomposition.relative_error < 0.3
+        ((1, 4, 9, 5, 1), True)
 
         97 is prime, but 98 = 7 x 14:
 
@@ -224,18 +237,7 @@ class FactorizedLinear(Layer):
         """
         check_implementation(implementation)
         check_flag("bias", bias)
-        source = getattr(linear, "weight", None)
-        if isinstance(source, FactorizedTensor):
-            raise DTypeError(
-                f"linear's weight is already factorized: {source!r}. Pass "
-                "Linear.from_arrays(linear.weight.to_matrix(), linear.bias) to factorize it anew."
-            )
-        if source is None:
-            raise DTypeError(
-                f"linear of type {type(linear).__name__} has no attribute `weight`. Pass a dense layer, or wrap arrays "
-                "with tlinear.Linear.from_arrays(weight, bias)."
-            )
-        dense = Linear.from_arrays(source, getattr(linear, "bias", None) if bias else None, transposed=transposed)
+        dense = as_linear(linear, bias=bool(bias), transposed=transposed)
         counts = mode_counts(n_tensorized_modes)
         n_in, n_out = counts if auto_tensorize else (None, None)
         in_shape = resolve_shape("in", dense.in_features, in_tensorized_features, n_in, pad)
@@ -247,7 +249,9 @@ class FactorizedLinear(Layer):
         result = decompose(
             matrix.reshape(*in_shape, *out_shape),
             factorization,
-            rank,
+            "same" if rank is None and tolerance is None else rank,
+            tolerance=tolerance,
+            allocation=allocation,
             n_in=len(in_shape),
             dense_parameters=dense.weight.size,
             rng=rng,
@@ -382,7 +386,8 @@ def _modes(shape: tuple[int, ...], features: int) -> str:
 
 def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:
     options = dict(given or {})
-    taken = sorted({"tensor", "factorization", "rank", "n_in", "dense_parameters", "rng"} & set(options))
+    own = {"tensor", "factorization", "rank", "tolerance", "allocation", "n_in", "dense_parameters", "rng"}
+    taken = sorted(own & set(options))
     if taken:
         raise OptionError(
             f"decomposition_options holds {taken}. Pass these to from_linear itself, or leave them to it."

@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tlinear.arguments import check_bias, check_cotangent, check_flag, check_input, check_tangent
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype, parameter_dtype, to_inexact
-from tlinear.errors import ShapeError, StateError
+from tlinear.errors import DTypeError, ShapeError, StateError
+from tlinear.formats import FactorizedTensor
 from tlinear.functional import Gradients, bias_gradient
 from tlinear.named_arrays import check_known_names, check_same_names, check_same_shapes
 from tlinear.shapes import is_integer
 
-__all__ = ["Layer", "Linear", "uniform"]
+__all__ = ["Layer", "Linear", "as_linear", "uniform"]
 
 
 class Layer(ABC):
@@ -231,6 +232,33 @@ class Linear(Layer):
             f"Linear({self.in_features} -> {self.out_features}, bias={self.bias is not None}, "
             f"parameters={self.n_parameters:,}, {self.weight.dtype})"
         )
+
+
+def as_linear(linear: Any, *, bias: bool = True, transposed: bool = False) -> Linear:
+    """The dense layer in anything that has a `weight` (out_features, in_features) and a `bias`; arrays are held.
+
+    Raises
+    ------
+    DTypeError
+        When it has no weight, or one that is factorized.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> as_linear(SimpleNamespace(weight=[[1.0, 2.0, 3.0]], bias=None)).in_features
+    3
+    """
+    weight = getattr(linear, "weight", None)
+    if isinstance(weight, FactorizedTensor):
+        raise DTypeError(
+            f"linear's weight is already factorized: {weight!r}. Pass linear.to_linear() to factorize it anew."
+        )
+    if weight is None:
+        raise DTypeError(
+            f"linear of type {type(linear).__name__} has no attribute `weight`. Pass a dense layer, or wrap arrays "
+            "with tlinear.Linear.from_arrays(weight, bias)."
+        )
+    return Linear.from_arrays(weight, getattr(linear, "bias", None) if bias else None, transposed=transposed)
 
 
 def uniform(shape: tuple[int, ...], in_features: int, dtype: DTypeLike | None, rng: np.random.Generator) -> Array:
