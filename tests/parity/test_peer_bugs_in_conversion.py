@@ -125,12 +125,17 @@ def test_layer_and_weight_agree_on_the_rank_and_it_is_a_useful_one(factorization
 @pytest.mark.parametrize("rank", [100, 0.5, "same"])
 @pytest.mark.parametrize("factorization", FACTORIZED)
 def test_the_parameters_of_a_converted_layer_fit_a_layer_built_with_the_same_arguments(factorization, rank):
-    """tltorch's state does not load: the sizes of the two layers differ."""
-    converted = from_linear(torch_linear(dtype=torch.float64), factorization, rank)
-    built = tlinear.FactorizedLinear((4, 4), (2, 5), factorization=factorization, rank=rank, rng=0)
-    loaded = built.with_parameters(converted.parameters())
-    x = np.random.default_rng(0).standard_normal((3, 16))
-    np.testing.assert_array_equal(loaded(x), converted(x))
+    """tltorch's state does not load: the sizes of the two layers differ.
+
+    Ranks that were shared out by the weight's own spectra are what the layer says they are.
+    """
+    for allocation in ("proportional", "spectrum"):
+        converted = from_linear(torch_linear(dtype=torch.float64), factorization, rank, allocation=allocation)
+        same = rank if allocation == "proportional" else converted.rank
+        built = tlinear.FactorizedLinear((4, 4), (2, 5), factorization=factorization, rank=same, rng=0)
+        loaded = built.with_parameters(converted.parameters())
+        x = np.random.default_rng(0).standard_normal((3, 16))
+        np.testing.assert_array_equal(loaded(x), converted(x))
 
 
 @pytest.mark.parametrize("factorization", FACTORIZED)
