@@ -16,6 +16,7 @@ FLOORS = [
     ("functional", "decomposition"),
     ("linear",),
     ("layer",),
+    ("suggestion",),
     ("demo",),
     ("cli",),
     ("__main__",),

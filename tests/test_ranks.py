@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -264,21 +265,29 @@ def test_the_order_of_the_modes_permutes_the_ranks_of_cp_and_tucker(
                 assert sizes[j] != sizes[k] or 0 <= ranks[j] - ranks[k] <= 1
 
 
-@given(st.sampled_from(["tucker", "tt", "blocktt"]), sides, sides, fractions)
-def test_ranks_stay_near_their_proportion(factorization, in_shape, out_shape, fraction):
-    """There is one multiple t of the scale from which every rank is less than three away, unless it is capped."""
+short = st.lists(st.integers(1, 8), min_size=1, max_size=2).map(tuple)
+
+
+@given(st.sampled_from(["tucker", "tt", "blocktt"]), short, short, fractions)
+def test_ranks_are_the_largest_of_the_family_near_the_proportional_ones(factorization, in_shape, out_shape, fraction):
+    """Word for word what fill_budget says, with every t and every e tried."""
     rules = rules_of(factorization, in_shape, out_shape)
-    try:
-        bonds = fill_budget(rules, fraction)
-    except InfeasibleRankError:
-        return
-    raised = rules.useful(tuple(bond + 3 for bond in bonds))
-    low = max((bond - 3) / s for bond, s in zip(bonds, rules.scale, strict=True)) if bonds else 0.0
-    high = min(
-        ((bond + 1) / s for bond, more, s in zip(bonds, raised, rules.scale, strict=True) if more > bond),
-        default=math.inf,
-    )
-    assert low <= high
+    limit = math.floor(fraction * rules.dense_parameters)
+    steps = {
+        Fraction(m) / Fraction(s) for s, top in zip(rules.scale, rules.largest, strict=True) for m in range(1, top + 1)
+    }
+    family = {
+        rules.useful(tuple(max(1, math.floor(t * Fraction(s))) + e for s, e in zip(rules.scale, raised, strict=True)))
+        for t in {Fraction(0), *steps}
+        for raised in itertools.product(range(3), repeat=rules.n_bonds)
+    }
+    counts = {rules.count(bonds) for bonds in family if all(abs(bonds[j] - bonds[k]) <= 1 for j, k in rules.twins)}
+    fitting = [n for n in counts if n <= limit]
+    if fitting:
+        assert rules.count(fill_budget(rules, fraction)) == max(fitting)
+    else:
+        with pytest.raises(InfeasibleRankError):
+            fill_budget(rules, fraction)
 
 
 @given(sides, sides, fractions)

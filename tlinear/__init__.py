@@ -19,5 +19,6 @@ from tlinear.functional import factorized_linear as factorized_linear
 from tlinear.layer import FactorizedLinear as FactorizedLinear
 from tlinear.linear import Linear as Linear
 from tlinear.shapes import tensorize_shape as tensorize_shape
+from tlinear.suggestion import suggest_shapes as suggest_shapes
 
 __version__ = "0.1.0"
