@@ -11,7 +11,8 @@ PACKAGE = Path(tlinear.__file__).parent
 FLOORS = [
     ("errors",),
     ("arrays", "shapes"),
-    ("named_arrays", "arguments", "ranks", "contraction", "algorithms"),
+    ("ranks",),
+    ("named_arrays", "arguments", "contraction", "algorithms"),
     ("formats", "optim"),
     ("functional", "decomposition"),
     ("linear",),

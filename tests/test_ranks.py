@@ -205,7 +205,8 @@ def test_no_rank_is_refused_where_nothing_else_tells_it(factorization):
         ("tt", (1, 4, 11, 5, 1), "entry 2 is 11, but with the entries beside it no tt tensor of shape 4x4x2x5 needs more than 10"),
         ("tt", (5, 2), "rank=(5, 2) has 2 entries, but a tt tensor of shape 4x4x2x5 has 5 (or 3 without the two 1s)"),
         ("tt", (1, 4, 1), "entry 1 is 4, but with the entries beside it no tt tensor of shape 4x4x2x5 needs more than 2"),
-        ("tt", (2, 4, 5, 5, 1), "rank=(2, 4, 5, 5, 1) has 5 entries"),
+        ("tt", (2, 4, 5, 5, 1), "the rank of a tt tensor begins and ends with 1. Pass (1, 4, 5, 5, 1), or what is between"),
+        ("blocktt", (1, 2, 2), "the rank of a blocktt tensor begins and ends with 1. Pass (1, 2, 1), or what is between"),
         ("tt", (2, 2.0, 2), "must hold integers >= 1 only"),
         ("tt", (2, 0, 2), "must hold integers >= 1 only"),
         ("tt", (2, True, 2), "must hold integers >= 1 only"),
@@ -221,8 +222,10 @@ def test_an_infeasible_budget_names_the_smallest_feasible_one():
     with pytest.raises(InfeasibleRankError, match=r"cp of rank 1 already has 16.*smallest feasible budget is 0\.1\b"):
         resolve_rank("cp", (4, 4), (2, 5), 0.05)
     assert resolve_rank("cp", (4, 4), (2, 5), 0.1) == 1
-    with pytest.raises(InfeasibleRankError, match="No budget up to 1 is feasible: choose more balanced modes"):
+    with pytest.raises(InfeasibleRankError, match=r"rank=1\.0 allows 2 .*No budget up to 1 is feasible"):
         resolve_rank("tt", (2,), (1,), 1.0)
+    for whole in (1.0, "same", None):
+        assert resolve_rank("dense", (4, 4), (2, 5), whole, in_features=15) is None
     with pytest.raises(InfeasibleRankError):
         resolve_rank("dense", (4, 4), (2, 5), 0.5)
 
@@ -235,6 +238,13 @@ def test_an_infeasible_budget_names_the_smallest_feasible_one():
         ("tucker", (4, 4), (2, 5), 0.5, (3, 2, 1, 5)),  # 12 + 8 + 2 + 25 + 30 = 77 of 80
         ("tt", (4, 4), (4, 4), 0.5, (1, 4, 3, 4, 1)),  # 16 + 48 + 48 + 16 = 128 of 128
         ("blocktt", (4, 4), (4, 4), 0.5, (1, 4, 1)),  # 4 * 16 * 2 = 128
+        (
+            "blocktt",
+            (6, 4),
+            (2, 2, 4),
+            0.5,
+            (1, 5, 3, 1),
+        ),  # 60 + 120 + 12 = 192 of 192, as (4, 4), which is less balanced
         ("blocktt", (4, 4, 4), (4, 4, 4), 0.1, (1, 4, 4, 1)),  # 64 + 256 + 64 = 384 of 409; (5, 3) is 368
     ],
 )
@@ -281,10 +291,18 @@ def test_ranks_are_the_largest_of_the_family_near_the_proportional_ones(factoriz
         for t in {Fraction(0), *steps}
         for raised in itertools.product(range(3), repeat=rules.n_bonds)
     }
-    counts = {rules.count(bonds) for bonds in family if all(abs(bonds[j] - bonds[k]) <= 1 for j, k in rules.twins)}
-    fitting = [n for n in counts if n <= limit]
+    members = [bonds for bonds in family if all(abs(bonds[j] - bonds[k]) <= 1 for j, k in rules.twins)]
+    fitting = [bonds for bonds in members if rules.count(bonds) <= limit]
     if fitting:
-        assert rules.count(fill_budget(rules, fraction)) == max(fitting)
+        most = max(map(rules.count, fitting))
+        balance = {
+            bonds: min((bond / s for s, bond in zip(rules.scale, bonds, strict=True)), default=1.0)
+            for bonds in fitting
+            if rules.count(bonds) == most
+        }
+        found = fill_budget(rules, fraction)
+        assert rules.count(found) == most
+        assert balance[found] == max(balance.values())
     else:
         with pytest.raises(InfeasibleRankError):
             fill_budget(rules, fraction)
@@ -412,26 +430,74 @@ def test_fixed_modes_keep_their_full_size_within_the_budget(in_shape, out_shape,
     assert resolve_rank("tucker", in_shape, out_shape, rank, fixed_modes=fixed) == rank
 
 
-@pytest.mark.parametrize(
-    ("in_shape", "out_shape"), [((4, 4), (2, 5)), ((2, 3), (3, 4)), ((6,), (2, 7)), ((3, 9), (5,))]
-)
-def test_a_budget_with_fixed_modes_is_used_and_infeasible_only_when_nothing_fits(in_shape, out_shape):
-    """Against all realizable ranks that keep the mode: the least of them, named in the message, and the most."""
+few = st.lists(st.integers(1, 7), min_size=1, max_size=2).map(tuple)
+
+
+@given(few, few, fractions, st.data())
+def test_a_budget_with_fixed_modes_is_infeasible_only_when_nothing_fits(in_shape, out_shape, fraction, data):
+    """Against all ranks that can be and keep the modes; the least count of these is the one that is named."""
     shape = (*in_shape, *out_shape)
-    for mode, size in enumerate(shape):
-        rules = rules_of("tucker", in_shape, out_shape, fixed_modes=(mode,))
-        every = np.indices(rules.largest).reshape(rules.n_bonds, -1) + 1
-        allowed = np.all(rules.realizable(every) == every, axis=0) & (every[mode] == size)
-        for j, k in rules.twins:
-            allowed &= abs(every[j] - every[k]) <= 1
-        counts = rules.n_parameters(every[:, allowed])
-        for fraction in (0.2, 0.5, 1.0):
-            limit = math.floor(fraction * math.prod(shape))
-            if np.min(counts) > limit:
-                with pytest.raises(InfeasibleRankError, match=f"already has {np.min(counts)}"):
-                    fill_budget(rules, fraction)
-            else:
-                assert rules.count(fill_budget(rules, fraction)) >= 0.9 * np.max(counts[counts <= limit])
+    fixed = data.draw(st.lists(st.integers(0, len(shape) - 1), min_size=1, max_size=2, unique=True))
+    free = [k for k in range(len(shape)) if k not in fixed]
+    counts = [
+        Tucker.count(shape, ranks)
+        for ranks in itertools.product(*(range(1, size + 1) for size in shape))
+        if Tucker.is_realizable(shape, ranks)
+        and all(ranks[k] == shape[k] for k in fixed)
+        and all(shape[j] != shape[k] or abs(ranks[j] - ranks[k]) <= 1 for j, k in itertools.combinations(free, 2))
+    ]
+    if not counts:
+        with pytest.raises(RankError, match="cannot be kept at full size"):
+            resolve_rank("tucker", in_shape, out_shape, fraction, fixed_modes=fixed)
+        return
+    if min(counts) > math.floor(fraction * math.prod(shape)):
+        with pytest.raises(InfeasibleRankError, match=f"already has {min(counts)}"):
+            resolve_rank("tucker", in_shape, out_shape, fraction, fixed_modes=fixed)
+        return
+    rank = resolve_rank("tucker", in_shape, out_shape, fraction, fixed_modes=fixed)
+    assert all(rank[k] == shape[k] for k in fixed)
+    assert min(counts) <= Tucker.count(shape, rank) <= fraction * math.prod(shape)
+
+
+@pytest.mark.parametrize("n_layers", [2, 3, 7])
+def test_modes_are_named_by_their_own_axes_in_joint_layers_too(n_layers):
+    rank = resolve_rank("tucker", (6, 7), (8, 9), 0.5, n_layers=n_layers, fixed_modes=(1,), max_rank=(7, 3))
+    assert len(rank) == 5
+    assert rank[2] == 7
+    assert max(rank[3:]) <= 3
+    with pytest.raises(RankError, match="beside the fixed mode 1 of size 7"):
+        resolve_rank("tucker", (6, 7), (8, 9), 1, n_layers=n_layers, fixed_modes=(1,))
+    with pytest.raises(RankError, match="fixed_modes keeps mode 1 at its full size 7"):
+        resolve_rank("tucker", (6, 7), (8, 9), (2, 2, 3, 2, 2), n_layers=n_layers, fixed_modes=(1,))
+
+
+def test_a_pair_of_limits_is_not_for_the_layers():
+    assert resolve_rank("tucker", (6, 7), (8, 9), 100, n_layers=9, max_rank=(2, 3)) == (9, 2, 2, 3, 3)
+
+
+def test_limits_that_limit_nothing_change_nothing():
+    """(5,) and (2, 5): the two modes of size 5 stay alike."""
+    free = resolve_rank("tucker", (5,), (2, 5), "same")
+    for limits in (9, (9, 9), (9, 7), (7, 9), (5, 5)):
+        assert resolve_rank("tucker", (5,), (2, 5), "same", max_rank=limits) == free
+
+
+def test_modes_of_different_limits_are_not_alike():
+    rank = resolve_rank("tucker", (8, 8), (8, 8), 0.25, max_rank=(2, 8))
+    assert rank[:2] == (2, 2)
+    assert min(rank[2:]) >= 6
+
+
+def test_a_pair_of_limits_needs_two_sides():
+    tensor = np.random.default_rng(0).standard_normal((4, 5, 6))
+    with pytest.raises(RankError, match="is for the modes of two sides. Pass n_in"):
+        tlinear.decompose(tensor, "tucker", 0.5, max_rank=(4, 2))
+    assert max(tlinear.decompose(tensor, "tucker", 0.5, max_rank=(4, 2), n_in=1).rank[1:]) <= 2
+
+
+def test_modes_too_unlike_for_a_budget_are_refused():
+    with pytest.raises(RankError, match="too many ranks to choose from"):
+        resolve_rank("tucker", (10**12, 10**3), (10**12, 7), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -439,9 +505,11 @@ def test_a_budget_with_fixed_modes_is_used_and_infeasible_only_when_nothing_fits
     [
         ("cp", {"fixed_modes": (0,)}, "a cp tensor has no rank of its own for each mode"),
         ("tt", {"fixed_modes": (0,)}, "a tt tensor has no rank of its own for each mode"),
-        ("tucker", {"fixed_modes": (4,)}, "must name modes by their axes, 0 to 3"),
-        ("tucker", {"fixed_modes": (True,)}, "must name modes by their axes"),
-        ("tucker", {"fixed_modes": (-1,)}, "must name modes by their axes"),
+        ("tucker", {"fixed_modes": (4,)}, "must be a tuple of modes, named by their axes, 0 to 3"),
+        ("tucker", {"fixed_modes": (True,)}, "must be a tuple of modes"),
+        ("tucker", {"fixed_modes": (-1,)}, "must be a tuple of modes, named by their axes"),
+        ("tucker", {"fixed_modes": 0}, "fixed_modes=0 must be a tuple of modes"),
+        ("tucker", {"fixed_modes": None}, "fixed_modes=None must be a tuple of modes"),
         ("tucker", {"max_rank": 0}, "max_rank=0 must be an int >= 1"),
         ("tucker", {"max_rank": (1, 2, 3)}, "or a pair of them"),
         ("tt", {"max_rank": (1, 2)}, "must be an int >= 1 for a tt tensor"),
@@ -504,4 +572,4 @@ def test_the_smallest_feasible_budget_that_is_named_is_the_smallest(factorizatio
     named = float(str(caught.value).rpartition(" is ")[2].rstrip("."))
     assert count(factorization, in_shape, out_shape, named) >= least
     with pytest.raises(InfeasibleRankError):
-        resolve_rank(factorization, in_shape, out_shape, named * (1 - 4 * np.finfo(float).eps))
+        resolve_rank(factorization, in_shape, out_shape, math.nextafter(named, 0.0))

@@ -53,6 +53,7 @@ def test_shape_is_the_most_balanced_of_all_factorizations(features, n_modes):
         (25088, (28, 28, 32)),
         (784, (28, 28)),
         (1000, (10, 10, 10)),
+        (3600, (6, 6, 10, 10)),  # the sum of 5, 8, 9, 10 is the same
         (50257, (29, 1733)),
         (2**12, (2,) * 12),
         (97, (97,)),

@@ -5,14 +5,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from algorithms.tensors import generators, kinds, normal
+from algorithms.tensors import generators, kinds, normal, rounding
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear import FactorizedLinear, Linear, decompose, resolve_rank
-from tlinear.algorithms.hosvd import unfold
+from tlinear.algorithms.hosvd import st_hosvd_within, unfold
 from tlinear.algorithms.rank_search import smallest_rank
 from tlinear.algorithms.report import relative_error
+from tlinear.algorithms.tt_svd import tt_product, tt_svd, tt_svd_within
 from tlinear.errors import DecompositionError, OptionError, RankError
 
 GUARANTEED = ("tucker", "tt", "blocktt")
@@ -134,12 +135,11 @@ def test_the_searched_rank_passes_and_the_one_below_fails(errors, tolerance):
                 smallest_rank(attempt, tolerance, len(falling))
             continue
         try:
-            rank, result = smallest_rank(attempt, tolerance, len(falling))
+            rank = smallest_rank(attempt, tolerance, len(falling))
         except DecompositionError:
             assert falling is errors
             assert errors[-1] > tolerance
             continue
-        assert result == rank
         assert tried[rank] <= tolerance
         assert rank == 1 or tried[rank - 1] > tolerance
         if falling is not errors:
@@ -180,7 +180,7 @@ def test_what_is_no_tolerance_is_refused(tolerance):
     [
         ("tt", {"rank": 2}, r"takes rank \(1, 6, 36, 6, 1\), 2664 parameters, but rank=2 and max_rank allow no more than \(1, 2, 2, 2, 1\)"),
         ("tt", {"max_rank": 7}, r"max_rank allow no more than \(1, 6, 7, 6, 1\)"),
-        ("tt", {"rank": 0.5}, r"2664 parameters, but rank=0.5 allows 648\. Raise the budget or the tolerance"),
+        ("tt", {"rank": 0.5}, r"2664 parameters, but rank=0.5 allows 648, of which rank .* has relative error 0\..*Raise the budget"),
         ("tucker", {"rank": (2, 2, 2, 2)}, "Raise these or the tolerance"),
         ("blocktt", {"rank": "same"}, "but rank='same' allows 1296"),
     ],
@@ -230,3 +230,64 @@ def test_an_unknown_allocation_is_refused():
         decompose(np.eye(4), "tt", 0.9, allocation="even")
     with pytest.raises(OptionError, match=r"decomposition_options holds \['allocation', 'tolerance'\]"):
         FactorizedLinear.from_linear(Linear(16, 10), decomposition_options={"tolerance": 0.1, "allocation": "spectrum"})
+
+
+def test_a_bond_that_a_later_truncation_leaves_too_large_is_lowered_without_loss():
+    """TT-SVD keeps (3, 3, 1) of this 4x3x2x4 tensor; the middle bond can need no more than 2 times 1."""
+    rng = np.random.default_rng(282)
+    shape = tuple(int(size) for size in rng.integers(2, 6, rng.integers(2, 5)))
+    tensor = rng.standard_normal(shape) * np.exp(-rng.uniform(0, 1) * sum(np.ogrid[tuple(slice(s) for s in shape)]))
+    cores = tt_svd_within(tensor, 0.9)
+    assert [core.shape[2] for core in cores] == [3, 2, 1, 1]
+    unlowered = tt_svd(tensor, (3, 3, 1))
+    np.testing.assert_allclose(tt_product(cores), tt_product(unlowered), rtol=0, atol=rounding(shape, 2 * len(shape)))
+    assert relative_error(tensor, tt_product(cores)) <= 0.9
+
+
+def test_modes_that_are_not_truncated_leave_their_share_to_the_others():
+    """delta = tolerance / sqrt(number of truncations), which are two of three here."""
+    tensor = normal(np.random.default_rng(3), (6, 5, 7), "float64")
+    values = np.linalg.svd(unfold(tensor, 0), compute_uv=False)
+    tails = np.sqrt(np.cumsum(values[::-1] ** 2))[::-1] / np.linalg.norm(tensor)
+    tolerance = float(tails[4] * math.sqrt(2.0) * (1.0 + 1e-9))  # just enough for rank 4, were it shared among two
+    fixed = st_hosvd_within(tensor, tolerance, fixed=(1,))[0].shape
+    assert (fixed[0], fixed[1]) == (4, 5)
+    assert st_hosvd_within(tensor, tolerance)[0].shape[0] == 5
+
+
+def test_a_fit_that_rounding_takes_over_the_tolerance_is_repeated():
+    """The truncation to rank 3 alone uses up the tolerance; float16 then rounds its operands."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((8, 8)))[0] for _ in range(2))
+    matrix = ((left * 2.0 ** -np.arange(8)) @ right).astype(np.float16)
+    wide = matrix.astype(np.float64)
+    values = np.linalg.svd(wide, compute_uv=False)
+    tolerance = float(np.linalg.norm(values[3:]) / np.linalg.norm(values)) * (1.0 + 1e-9)
+    assert decompose(wide, "tt", tolerance=tolerance).rank == (1, 3, 1)
+    result = decompose(matrix, "tt", tolerance=tolerance)
+    assert result.rank == (1, 4, 1)
+    assert result.relative_error <= tolerance
+
+
+@pytest.mark.parametrize("factorization", ["tt", "tucker"])
+def test_a_budget_too_little_for_the_guarantee_is_shared_out_before_it_is_refused(factorization):
+    tensor = normal(np.random.default_rng(1), (6, 6, 6, 6), "float64")
+    best = decompose(tensor, factorization, 0.3, n_in=2)
+    tolerance = best.relative_error * (1.0 + 1e-9)
+    taken = decompose(tensor, factorization, tolerance=tolerance, n_in=2)
+    assert taken.n_parameters > 0.3 * tensor.size  # what the guarantee takes
+    both = decompose(tensor, factorization, 0.3, tolerance=tolerance, n_in=2)
+    assert both.rank == best.rank
+    assert both.relative_error <= tolerance
+    with pytest.raises(RankError, match=r"takes rank .* but rank=0\.3 allows 388, of which rank"):
+        decompose(tensor, factorization, 0.3, tolerance=0.9 * best.relative_error, n_in=2)
+
+
+@pytest.mark.parametrize("dense_parameters", ["a", math.nan, 0, -5, 2.5, True])
+def test_what_is_no_number_of_parameters_is_refused(dense_parameters):
+    with pytest.raises(OptionError, match="dense_parameters=.* is not a number of parameters"):
+        decompose(np.eye(4), "tt", 0.9, dense_parameters=dense_parameters)
+    with pytest.raises(OptionError, match="decomposition_options=3 must be a dict"):
+        FactorizedLinear.from_linear(Linear(16, 10), decomposition_options=3)
+    with pytest.raises(OptionError, match="auto_tensorize is of type str, but must be True or False"):
+        FactorizedLinear.from_linear(Linear(16, 10), auto_tensorize="no")

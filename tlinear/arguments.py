@@ -81,10 +81,9 @@ def _check_real(array: Array, dtype: DType, name: str, partner: str) -> None:
         )
 
 
-def check_flag(name: str, value: bool) -> None:
+def check_flag(name: str, value: Any) -> None:
     """Raise :class:`OptionError` unless `value` is True or False, and not an array that was meant to be kept."""
     if not isinstance(value, (bool, np.bool_)):
-        raise OptionError(
-            f"{name} is of type {type(value).__name__}, but must be True or False. "
-            "To give the arrays themselves use Linear.from_arrays or FactorizedLinear.from_weight."
-        )
+        is_array = isinstance(value, (list, tuple)) or hasattr(value, "shape")
+        hint = " To give the arrays themselves use Linear.from_arrays or FactorizedLinear.from_weight." * is_array
+        raise OptionError(f"{name} is of type {type(value).__name__}, but must be True or False.{hint}")

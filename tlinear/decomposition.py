@@ -112,11 +112,13 @@ def decompose(
     factorization : {'cp', 'tucker', 'tt', 'blocktt', 'dense'} or a format class
     rank : int, tuple of int, float in (0, 1], or 'same'
         See :func:`tlinear.resolve_rank`.  May be left out where a tolerance is given; where both
-        are, the rank (or the budget) is a limit to what the tolerance may take.
+        are, the rank is a limit to what the tolerance may take.  Where a budget is too little for the
+        ranks of the guarantee, those that share it out are tried.
     tolerance : float in (0, 1), optional
-        The largest relative error: the ranks are as small as allows it.  TT-SVD and the
-        sequentially truncated HOSVD discard at most ``tolerance / sqrt(number of truncations)`` of the
-        norm in each truncation, which is a guarantee; for CP the rank is searched by trying.
+        The largest relative error.  The ranks are those at which TT-SVD or the sequentially truncated
+        HOSVD discards at most ``tolerance / sqrt(number of truncations)`` of the norm in each
+        truncation, which guarantees the error; smaller ranks may do, above all where the tolerance is
+        large.  For CP the rank is searched by trying, which takes as many fits as it has binary digits, twice.
     allocation : {'spectrum', 'proportional'}
         How a budget is shared among the ranks of Tucker, TT and BlockTT: so that the error is small,
         as the tensor's singular values tell, or in proportion to the sizes of the modes, as
@@ -169,6 +171,8 @@ def decompose(
     _check_options(cls, options, tolerance)
     if allocation not in ("spectrum", "proportional"):
         raise OptionError(f"allocation={allocation!r} is not known. Choose 'spectrum' or 'proportional'.")
+    if dense_parameters is not None and not (is_integer(dense_parameters) and dense_parameters >= 1):
+        raise OptionError(f"dense_parameters={dense_parameters!r} is not a number of parameters. Pass an int >= 1.")
     n_first = source.ndim if n_in is None else n_in
     rules = rank_rules(
         cls,
@@ -285,7 +289,10 @@ def _within(work: _Work, tolerance: float, rank: Any) -> Decomposition:
     allowed, target = _Allowed.by(rank, work.rules), tolerance
     for _ in range(2):
         fit = work.fit_within(target, allowed.bonds)
-        allowed.check(work.cls.from_operands(fit[0], *work.split), tolerance)
+        found = work.cls.from_operands(fit[0], *work.split)
+        if allowed.n_parameters is not None and found.n_parameters > allowed.n_parameters:
+            return _within_budget(work, tolerance, found, allowed)
+        allowed.check(found, tolerance)
         result = work.decomposition(fit)
         if result.relative_error <= tolerance:
             return result
@@ -298,6 +305,19 @@ def _within(work: _Work, tolerance: float, rank: Any) -> Decomposition:
     raise DecompositionError(
         f"tolerance={tolerance:g} is not reached: the relative error is {result.relative_error:.3g}, of which rounding "
         f"to {work.source.dtype} is {rounding:.3g}. Pass a tensor of a wider dtype, or a larger tolerance."
+    )
+
+
+def _within_budget(work: _Work, tolerance: float, found: FactorizedTensor, allowed: _Allowed) -> Decomposition:
+    """What shares out the budget, if that keeps the tolerance; `found` does, but takes more."""
+    limit = allowed.n_parameters or 0
+    result = work.decomposition(work.fit(work.allocate(resolve_bonds(work.rules, allowed.rank), limit)))
+    if result.relative_error <= tolerance:
+        return result
+    raise RankError(
+        f"tolerance={tolerance:g} takes rank {found.rank}, {found.n_parameters} parameters, but rank={allowed.rank!r} "
+        f"allows {limit}, of which rank {result.rank} has relative error {result.relative_error:.3g}. "
+        "Raise the budget or the tolerance."
     )
 
 
@@ -323,10 +343,6 @@ class _Allowed:
     def check(self, found: FactorizedTensor, tolerance: float) -> None:
         """Raise :class:`RankError` when what was found is more than what is allowed."""
         takes = f"tolerance={tolerance:g} takes rank {found.rank}, {found.n_parameters} parameters"
-        if self.n_parameters is not None and found.n_parameters > self.n_parameters:
-            raise RankError(
-                f"{takes}, but rank={self.rank!r} allows {self.n_parameters}. Raise the budget or the tolerance."
-            )
         if any(bond > most for bond, most in zip(found.bonds, self.bonds, strict=True)):
             by = "max_rank" if self.rank is None else f"rank={self.rank!r} and max_rank"
             raise RankError(

@@ -169,9 +169,8 @@ class FactorizedLinear(Layer):
     ) -> Self:
         """Compress a dense layer: reshape its weight to a tensor and factorize that.
 
-        With `pad` the weight gets rows and columns of zeros first, where a side's modes hold more than
-        its features.  They leave its norm as it is, and are cropped from what the layer computes: the
-        relative error of the layer's matrix is at most ``decomposition.relative_error``.
+        Where a side's modes hold more than its features, the weight gets rows or columns of zeros first.  They
+        leave its norm as it is: the relative error of the layer's matrix is at most ``decomposition.relative_error``.
 
         Parameters
         ----------
@@ -180,13 +179,11 @@ class FactorizedLinear(Layer):
             in_features) and a `bias` of shape (out_features,) or None.  Its arrays are copied.
         rank : int, tuple of int, float in (0, 1], or 'same'
             See :func:`tlinear.resolve_rank`.  Without a tolerance the default is 'same', the whole budget,
-            which for CP means ranks in the hundreds, whose alternating least squares take minutes on a
-            large layer.  With one it is no limit, and a rank that is given is.
+            which for CP means ranks in the hundreds, whose alternating least squares take minutes.
         tolerance : float in (0, 1), optional
-            The largest relative error of the weight; see :func:`tlinear.decompose`.
+            The largest relative error of the weight; a rank beside it is a limit.  See :func:`tlinear.decompose`.
         allocation : {'spectrum', 'proportional'}
-            How a budget is shared among the ranks: by the weight's singular values, so that the error is
-            small, or by the sizes of the modes, as in a new layer.
+            How a budget is shared: as the weight's singular values tell, or by the modes' sizes, as in a new layer.
         auto_tensorize : bool
             Choose the shape of a side that is not given; when False, both must be given.
         n_tensorized_modes : int or (int, int)
@@ -194,8 +191,9 @@ class FactorizedLinear(Layer):
         in_tensorized_features, out_tensorized_features : sequence of int, optional
             The modes of a side; a shape that is given is always used.
         pad : bool or float
-            How many more features than the source's the modes of each side may hold, as a fraction:
-            0.05 is 5 %, True 2 %, False none.  See :func:`tlinear.tensorize_shape`.
+            How many more features than the source's the modes of each side may hold, as a fraction: 0.05 is
+            5 %, True 2 %.  See :func:`tlinear.tensorize_shape`; a side that has an exact shape, but no
+            balanced one near enough, keeps that.
         bias : bool
             True keeps the bias of the source, if it has one; False drops it.
         factorization, implementation
@@ -207,13 +205,12 @@ class FactorizedLinear(Layer):
         rng : int, Generator or None
             For CP; the default gives the same result every time.
         decomposition_options : dict, optional
-            Passed to :func:`tlinear.decompose`.
+            Passed to :func:`tlinear.decompose`: `max_rank`, `fixed_modes`, and options of the algorithm.
 
         Raises
         ------
         ShapeError
-            When a shape's product is not the number of features nor larger by what `pad` allows, or a
-            side has no shape.
+            When a side has no shape, or one whose product is not its features nor larger by what `pad` allows.
         NonFiniteError
             When the weight or the bias holds NaN or infinity.
         DecompositionError
@@ -237,6 +234,7 @@ class FactorizedLinear(Layer):
         """
         check_implementation(implementation)
         check_flag("bias", bias)
+        check_flag("auto_tensorize", auto_tensorize)
         dense = as_linear(linear, bias=bool(bias), transposed=transposed)
         counts = mode_counts(n_tensorized_modes)
         n_in, n_out = counts if auto_tensorize else (None, None)
@@ -385,6 +383,8 @@ def _modes(shape: tuple[int, ...], features: int) -> str:
 
 
 def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        raise OptionError(f"decomposition_options={given!r} must be a dict, such as {{'max_iterations': 50}}.")
     options = dict(given or {})
     own = {"tensor", "factorization", "rank", "tolerance", "allocation", "n_in", "dense_parameters", "rng"}
     taken = sorted(own & set(options))

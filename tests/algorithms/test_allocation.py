@@ -9,6 +9,7 @@ from algorithms.tensors import DTYPES, generators, kinds, normal, rounding, shap
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tlinear import decompose
 from tlinear.algorithms import chain_allocation, core_allocation
 from tlinear.algorithms.chain_allocation import allocate_chain
 from tlinear.algorithms.core_allocation import allocate_core, kept_energies
@@ -294,3 +295,17 @@ def test_where_lapack_fails_nothing_is_proposed(monkeypatch):
     monkeypatch.setattr(np.linalg, "eigh", fail)
     tensor = normal(np.random.default_rng(0), (4, 4, 4, 4))
     assert allocate_chain(tensor, (2, 2, 2), 100, Truth(Chain, tensor)) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("factorization", ["tucker", "tt", "blocktt"])
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+def test_decompose_hands_its_limits_on(factorization, most):
+    """A tensor that is worth large ranks in one place only, and may not have them."""
+    rng = np.random.default_rng(0)
+    tensor = rng.standard_normal((6, 6, 6, 6)) * np.exp(-sum(np.ogrid[:6, :6, :1, :1]))
+    result = decompose(tensor, factorization, 0.4, n_in=2, max_rank=most)
+    assert np.max(result.rank) <= most
+    if factorization == "tucker" and most**3 >= 6:
+        fixed = decompose(tensor, "tucker", 0.4, n_in=2, max_rank=most, fixed_modes=(0,))
+        assert fixed.rank[0] == 6
+        assert max(fixed.rank[1:]) <= most

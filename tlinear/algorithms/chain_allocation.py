@@ -6,16 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from tlinear.algorithms.descent import EXACT
 from tlinear.arrays import Array
+from tlinear.ranks.rules import Bonds
 
 __all__ = ["allocate_chain"]
-
-Bonds: TypeAlias = tuple[int, ...]
 
 _PROBES = 8
 """How many bonds are tried beside the start.  Of 12 trained weights at 3 budgets, none gained from more than 5."""

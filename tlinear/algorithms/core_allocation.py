@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from tlinear.algorithms.descent import EXACT
 from tlinear.algorithms.hosvd import st_hosvd
 from tlinear.arrays import Array
+from tlinear.ranks.rules import Bonds
 
 __all__ = ["allocate_core", "kept_energies"]
-
-Bonds: TypeAlias = tuple[int, ...]
 
 _BLOCK = 2**18
 """How many tuples of ranks are compared at once, about."""

@@ -12,8 +12,8 @@ __all__ = ["smallest_rank"]
 Result = TypeVar("Result")
 
 
-def smallest_rank(attempt: Callable[[int], tuple[Result, float]], tolerance: float, most: int) -> tuple[int, Result]:
-    """A rank at which `attempt` reaches `tolerance` while it does not at the rank below, and its result.
+def smallest_rank(attempt: Callable[[int], tuple[Result, float]], tolerance: float, most: int) -> Result:
+    """What `attempt` makes of a rank at which it reaches `tolerance`, while it does not at the rank below.
 
     The rank is doubled from 1 until the error is small enough, and then bisected between the
     last that failed and the first that did not.  Where the error falls with the rank, that is
@@ -35,8 +35,8 @@ def smallest_rank(attempt: Callable[[int], tuple[Result, float]], tolerance: flo
 
     Examples
     --------
-    >>> smallest_rank(lambda rank: ("result", 1.0 / rank), 0.1, 100)
-    (10, 'result')
+    >>> smallest_rank(lambda rank: (f"of rank {rank}", 1.0 / rank), 0.1, 100)
+    'of rank 10'
     """
     failed, rank = 0, 1
     result, error = attempt(rank)
@@ -56,4 +56,4 @@ def smallest_rank(attempt: Callable[[int], tuple[Result, float]], tolerance: flo
             rank, result = middle, tried
         else:
             failed = middle
-    return rank, result
+    return result

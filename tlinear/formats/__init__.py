@@ -102,14 +102,16 @@ def resolve_rank(
     rank : int, tuple of int, float or 'same'
     n_layers : int
         How many matrices of this shape are kept in one tensor.  Above 1 there is one more mode, of
-        this size and before all others: Tucker has one rank more, and so have TT and BlockTT.
+        this size and before all others, ``in_shape`` being then ``(n_layers, *in_shape)`` (and for BlockTT
+        ``out_shape`` ``(1, *out_shape)``): Tucker has one rank more, and so have TT and BlockTT.
     in_features, out_features : int, optional
         The features that are real where the modes hold more; a budget is a fraction of
         ``n_layers * in_features * out_features``.
     max_rank : int, or for Tucker (int, int), optional
         No rank shall be larger; a pair limits the ranks of the input's and of the output's modes.
-    fixed_modes : sequence of int
-        For Tucker: the axes of ``(*in_shape, *out_shape)`` that keep their full size as rank.
+    fixed_modes : tuple of int
+        For Tucker: the axes of ``(*in_shape, *out_shape)`` that keep their full size as rank, also where `max_rank`
+        is less.
 
     Returns
     -------

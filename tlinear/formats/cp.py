@@ -107,5 +107,5 @@ class CPTensor(FactorizedTensor):
         if tolerance is None:
             weights, factors, report = als(bonds[0])
         else:
-            _, (weights, factors, report) = smallest_rank(attempt, tolerance, bonds[0])
+            weights, factors, report = smallest_rank(attempt, tolerance, bonds[0])
         return {"weights": weights, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report

@@ -61,7 +61,8 @@ def rank_rules(
     fixed = tuple(mode + n_extra for mode in _fixed_modes(cls, fixed_modes, len(in_shape) + len(out_shape)))
     most = [math.prod(shape)] * len(bond_of)
     if max_rank is not None:
-        most = [min(pair) for pair in zip(most, _limits(cls, max_rank, len(in_shape), len(most), n_extra), strict=True)]
+        limits = _limits(cls, max_rank, (len(in_shape), len(out_shape)), most)
+        most = [min(pair) for pair in zip(most, limits, strict=True)]
     for bond in fixed:
         most[bond] = shape[bond]
     rules = RankRules(
@@ -73,13 +74,15 @@ def rank_rules(
         form=cls.rank_of_bonds,
         most=tuple(most),
         fixed=fixed,
+        n_joint=n_extra,
     )
+    or_raise = "" if max_rank is None else ", or raise max_rank"
     for bond in fixed:
         if rules.largest[bond] < shape[bond]:
             raise RankError(
                 f"fixed_modes={tuple(fixed_modes)}: mode {bond - n_extra} of size {shape[bond]} cannot be kept at full "
                 f"size, since the other ranks of a tensor of shape {format_shape(shape)} allow it no more than "
-                f"{rules.largest[bond]}. Leave it out of fixed_modes, or raise max_rank."
+                f"{rules.largest[bond]}. Leave it out of fixed_modes{or_raise}."
             )
     return rules
 
@@ -92,24 +95,25 @@ def check_n_layers(n_layers: int) -> int:
 
 
 def _fixed_modes(cls: type[StatesRanks], modes: Sequence[int], n_modes: int) -> Bonds:
-    given = tuple(modes)
-    if given and not cls.one_rank_a_mode:
+    if not isinstance(modes, (tuple, list, range)) or not all(is_integer(m) and 0 <= m < n_modes for m in modes):
+        raise RankError(f"fixed_modes={modes!r} must be a tuple of modes, named by their axes, 0 to {n_modes - 1}.")
+    if modes and not cls.one_rank_a_mode:
         raise RankError(
-            f"fixed_modes={given}: a {cls.factorization} tensor has no rank of its own for each mode. "
+            f"fixed_modes={modes!r}: a {cls.factorization} tensor has no rank of its own for each mode. "
             "Fix modes of a Tucker tensor, or pass the rank itself."
         )
-    if not all(is_integer(mode) and 0 <= mode < n_modes for mode in given):
-        raise RankError(f"fixed_modes={given} must name modes by their axes, 0 to {n_modes - 1}.")
-    return tuple(sorted({int(mode) for mode in given}))
+    return tuple(sorted({int(mode) for mode in modes}))
 
 
-def _limits(cls: type[StatesRanks], max_rank: Any, n_in: int, n_bonds: int, n_extra: int) -> list[int]:
+def _limits(cls: type[StatesRanks], max_rank: Any, n_modes: tuple[int, int], most: list[int]) -> list[int]:
     """`max_rank` for each bond: the same for all, or one for the input's modes and one for the output's."""
     if is_integer(max_rank) and max_rank >= 1:
-        return [int(max_rank)] * n_bonds
+        return [int(max_rank)] * len(most)
+    n_in, n_out = n_modes
     is_pair = isinstance(max_rank, (tuple, list)) and len(max_rank) == 2
     if cls.one_rank_a_mode and is_pair and all(is_integer(limit) and limit >= 1 for limit in max_rank):
-        most_in, most_out = map(int, max_rank)
-        return [max(most_in, most_out)] * n_extra + [most_in] * n_in + [most_out] * (n_bonds - n_extra - n_in)
+        if n_out == 0:
+            raise RankError(f"max_rank={max_rank!r} is for the modes of two sides. Pass n_in, which splits them.")
+        return most[: len(most) - n_in - n_out] + [int(max_rank[0])] * n_in + [int(max_rank[1])] * n_out
     pair = ", or a pair of them for the input's and the output's modes" if cls.one_rank_a_mode else ""
     raise RankError(f"max_rank={max_rank!r} must be an int >= 1 for a {cls.factorization} tensor{pair}.")

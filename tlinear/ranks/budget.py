@@ -10,7 +10,8 @@ from itertools import product
 import numpy as np
 
 from tlinear.arrays import Array
-from tlinear.errors import InfeasibleRankError
+from tlinear.errors import InfeasibleRankError, RankError
+from tlinear.ranks.fixed import smallest_beside_fixed
 from tlinear.ranks.rules import Bonds, RankRules, as_bonds
 from tlinear.shapes import format_shape
 
@@ -21,6 +22,7 @@ _PATTERNS_TRIED = 512
 _COLUMNS_AT_ONCE = 2**13
 _GRID = 48
 _MULTIPLES_TO_ENUMERATE = 64
+_MOST_MULTIPLES = 10**7
 
 
 def parameter_limit(rules: RankRules, fraction: float) -> int:
@@ -44,6 +46,8 @@ def fill_budget(rules: RankRules, fraction: float) -> Bonds:
     The search is exact.  Both the useful bonds and their count grow with t, so that it starts
     from the largest t that fits and ends where even all bonds raised stay below the best found.
 
+    With fixed modes the smallest ranks that keep them are a member too.
+
     Raises
     ------
     InfeasibleRankError
@@ -55,7 +59,7 @@ def fill_budget(rules: RankRules, fraction: float) -> Bonds:
         return ()
     family = _Family(rules)
     _check_feasible(rules, family.smallest, fraction, limit)
-    best, winners = 0, {family.smallest}
+    best, winners = rules.count(family.smallest), {family.smallest}
     for multiples in family.descend_from(limit):
         if np.max(rules.n_parameters(family.at(multiples, family.most_raised))) <= best:
             break
@@ -79,17 +83,23 @@ def _check_feasible(rules: RankRules, smallest: Bonds, fraction: float, limit: i
     if least <= dense:
         remedy = f"The smallest feasible budget is {_least_fraction(least, dense)!r}."
     else:
-        remedy = f"No budget up to 1 is feasible: {'fix fewer modes' if rules.fixed else 'choose more balanced modes'}."
+        remedy = "No budget up to 1 is feasible: " + (
+            "fix fewer modes." if rules.fixed else "choose more balanced modes, or keep so small a weight dense."
+        )
     raise InfeasibleRankError(
-        f"rank={fraction:g} allows {limit} of the {dense} dense parameters of shape {format_shape(rules.shape)}, "
+        f"rank={fraction!r} allows {limit} of the {dense} dense parameters of shape {format_shape(rules.shape)}, "
         f"but {rules.factorization} {described} already has {least}. {remedy}"
     )
 
 
 def _least_fraction(count: int, total: int) -> float:
     """The smallest float that is a budget of at least `count` of `total` parameters."""
-    fraction = count / total
-    return fraction if math.floor(fraction * total) >= count else math.nextafter(fraction, math.inf)
+    fraction = math.nextafter(count / total, 0.0)
+    while math.floor(fraction * total) >= count:
+        fraction = math.nextafter(fraction, 0.0)
+    while math.floor(fraction * total) < count:
+        fraction = math.nextafter(fraction, math.inf)
+    return fraction
 
 
 class _Family:
@@ -137,13 +147,8 @@ class _Family:
 
     @cached_property
     def smallest(self) -> Bonds:
-        """The member of fewest parameters: rank 1, unless fixed modes need more of the others."""
-        if not self.rules.fixed:
-            return (1,) * self.rules.n_bonds
-        multiples = self._events(self.first, self.last)
-        enough = int(np.argmax(self._keeps_fixed(self.at(multiples))))
-        columns = self.members(multiples[: enough + 1])
-        return as_bonds(columns[:, np.argmin(self.rules.n_parameters(columns))])
+        """The ranks of fewest parameters: all 1, unless fixed modes need more of the others."""
+        return smallest_beside_fixed(self.rules) if self.rules.fixed else (1,) * self.rules.n_bonds
 
     def descend_from(self, limit: int) -> Iterator[Array]:
         """The multiples at which the floors change, from the largest that may fit downwards, some at a time."""
@@ -175,6 +180,11 @@ class _Family:
 
     def _events(self, low: float, high: float) -> Array:
         """`low`, and the multiples ``m / s`` up to `high` at which a floor reaches another m, ascending."""
+        if np.sum(self.scale) * (high - low) > _MOST_MULTIPLES:
+            raise RankError(
+                f"A budget for modes as unlike as {format_shape(self.rules.shape)} has too many ranks to choose from. "
+                "Pass the rank as an int or a tuple, or choose more balanced modes."
+            )
         steps = [np.array([low])]
         for s, top in zip(self.rules.scale, self.rules.largest, strict=True):
             steps.append(np.arange(max(2, math.ceil(low * s)), min(top, math.floor(high * s) + 1) + 1) / s)

@@ -25,9 +25,12 @@ def resolve_bonds(rules: RankRules, rank: Any) -> Bonds:
     InfeasibleRankError
         When even rank 1 costs more than the budget.
     """
-    if rules.form(()) is None and (rank is None or (isinstance(rank, str) and rank == "same")):
+    has_rank = rules.form(()) is not None
+    if rank is None and not has_rank:
         return ()
     budget = as_budget(rules, rank)
+    if budget == 1.0 and not has_rank:  # the identity, whatever its padding
+        return ()
     if budget is not None:
         return fill_budget(rules, budget)
     if is_integer(rank):
@@ -64,8 +67,9 @@ def _uniform(rules: RankRules, rank: int) -> Bonds:
     for k in rules.fixed:
         if useful[k] < bonds[k]:
             raise RankError(
-                f"rank={rank} beside the fixed mode {k} of size {bonds[k]}: the ranks would be {rules.form(bonds)}, of "
-                f"which the others allow it no more than {useful[k]}. Raise the rank, or fix fewer modes."
+                f"rank={rank} beside the fixed mode {k - rules.n_joint} of size {bonds[k]}: the ranks would be "
+                f"{rules.form(bonds)}, of which the others allow it no more than {useful[k]}. "
+                "Raise the rank, or fix fewer modes."
             )
     return useful
 
@@ -81,6 +85,11 @@ def _given(rules: RankRules, rank: tuple[Any, ...]) -> Bonds:
     has_ends = len(form) == rules.n_bonds + 2
     if has_ends and len(bonds) == len(form) and bonds[0] == bonds[-1] == 1:
         bonds = bonds[1:-1]
+    elif has_ends and len(bonds) == len(form):
+        raise RankError(
+            f"rank={rank}: the rank of a {rules.factorization} tensor begins and ends with 1. "
+            f"Pass {(1, *bonds[1:-1], 1)}, or what is between the 1s."
+        )
     offset = (len(rank) - len(bonds)) // 2
     if len(bonds) != rules.n_bonds:
         ends = f" (or {rules.n_bonds} without the two 1s)" if has_ends else ""
@@ -91,8 +100,8 @@ def _given(rules: RankRules, rank: tuple[Any, ...]) -> Bonds:
     for k in rules.fixed:
         if bonds[k] != rules.largest[k]:
             raise RankError(
-                f"rank={rank}: entry {k} is {bonds[k]}, but fixed_modes keeps mode {k} at its full size "
-                f"{rules.largest[k]}. Pass that, or leave the mode out of fixed_modes."
+                f"rank={rank}: entry {k} is {bonds[k]}, but fixed_modes keeps mode {k - rules.n_joint} at its full "
+                f"size {rules.largest[k]}. Pass that, or leave the mode out of fixed_modes."
             )
     for k, (asked, most) in enumerate(zip(bonds, rules.most or bonds, strict=True)):
         if asked > most and most < math.prod(rules.shape):

@@ -54,6 +54,8 @@ class RankRules:
         A limit for each bond, on top of what is useful.
     fixed : tuple of int
         The bonds that must have the rank that `most` gives them.
+    n_joint : int
+        How many modes come before the input's first: 1 for joint layers.
 
     Examples
     --------
@@ -72,6 +74,7 @@ class RankRules:
     form: Callable[[Bonds], Rank]
     most: Bonds | None = None
     fixed: tuple[int, ...] = ()
+    n_joint: int = 0
 
     @property
     def n_bonds(self) -> int:
@@ -172,13 +175,12 @@ class RankRules:
 
     @cached_property
     def twins(self) -> tuple[tuple[int, int], ...]:
-        """The pairs of bonds that can change places without a change of scale or of any count."""
+        """The pairs of bonds that can change places without a change of scale, of any limit, or of any count."""
         free = [k for k in range(self.n_bonds) if k not in self.fixed]
-        unlike = self.most or (0,) * self.n_bonds
         return tuple(
             (j, k)
             for j, k in combinations(free, 2)
-            if self.scale[j] == self.scale[k] and unlike[j] == unlike[k] and self._can_swap(j, k)
+            if self.scale[j] == self.scale[k] and self.limits[j] == self.limits[k] and self._can_swap(j, k)
         )
 
     def _can_swap(self, j: int, k: int) -> bool:
