@@ -310,7 +310,7 @@ def test_shapes_without_the_modes_to_be_fixed_are_left_out():
     fixed = suggest_shapes(12, 12, rank=0.7, **arguments, decomposition_options={"fixed_modes": (3,)})
     assert set(map(modes, fixed)) == {modes(s) for s in everything if sum(map(len, modes(s))) == 4}
     assert all(s.rank[3] == s.out_tensorized_features[1] for s in fixed)
-    with pytest.raises(RankError, match=r"None of 25 shapes .* fixed_modes=\(4,\) must name modes"):
+    with pytest.raises(RankError, match=r"None of 25 shapes .* fixed_modes=\(4,\) must be a tuple of modes"):
         suggest_shapes(12, 12, rank=0.7, **arguments, decomposition_options={"fixed_modes": (4,)})
 
 
