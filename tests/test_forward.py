@@ -56,7 +56,7 @@ def bound(weight, x, implementation):
     """
     chosen = plan(weight.layer_network, implementation=implementation, batch_size=len(x), dtype=weight.dtype)
     sizes = weight.network.sizes
-    contracted = [set(step.forward.a) & set(step.forward.b) - set(step.forward.out) for step in chosen.steps]
+    contracted = [step.pair.contracted for step in chosen.steps]
     rounded = sum(int(np.prod([sizes[label] for label in labels])) for labels in contracted)
     u = np.finfo(weight.dtype).eps / 2
     absolute = weight.from_operands(

@@ -351,7 +351,7 @@ class FactorizedLinear(Layer):
               (1, 2), 16 FLOPs
           result[b o1] = t1[b r2] * cores.1[r2 o1]
               (1, 5), 20 FLOPs
-          in all 36 FLOPs, 248 bytes moved, at most 56 bytes of intermediates alive; predicted 8 us
+          in all 36 FLOPs, 248 bytes moved, at most 56 bytes of intermediates alive; predicted 4 us
         """
         parameters = self.parameters().values()
         dtype = compute_dtype(inexact_dtype(*(array.dtype for array in parameters)))

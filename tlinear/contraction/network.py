@@ -103,7 +103,15 @@ class Network:
 
     def size(self, labels: Sequence[Label], batch_size: int = 1) -> int:
         """The number of entries of an array with these labels."""
-        return math.prod(self.shape(labels, batch_size))
+        known = self._products.get(tuple(labels))
+        if known is None:
+            known = self._products[tuple(labels)] = math.prod(self.shape(labels)), BATCH in labels
+        n, has_batch = known
+        return n * batch_size if has_batch else n
+
+    @cached_property
+    def _products(self) -> dict[Labels, tuple[int, bool]]:
+        return {}
 
     @cached_property
     def n_parameters(self) -> int:

@@ -14,7 +14,7 @@ from opt_einsum import paths
 
 from tlinear.contraction.network import BATCH, Label, Labels, Network
 
-__all__ = ["Order", "factorized_orders", "reconstructed_order"]
+__all__ = ["Order", "factorized_orders", "label_triples", "reconstructed_order"]
 
 # Pairs of slots: operands are slots 0 .. n-1, and every pair appends its result as the next slot.
 Order: TypeAlias = tuple[tuple[int, int], ...]
@@ -47,6 +47,19 @@ def factorized_orders(network: Network, batch_size: int) -> Iterator[Order]:
 def reconstructed_order(network: Network) -> Order:
     """All operands but the first among themselves, and the first one last."""
     return _grouped(network, [[0], list(range(1, len(network.inputs)))], batch_size=1)
+
+
+def label_triples(network: Network, order: Order) -> list[tuple[Labels, Labels, Labels]]:
+    """The labels of both operands and of the result of each step of an order."""
+    open_labels = dict(enumerate(network.reduced_inputs))
+    triples = []
+    for number, (a, b) in enumerate(order):
+        left, right = open_labels.pop(a), open_labels.pop(b)
+        keep = network.kept(open_labels.values())
+        out = tuple(label for label in dict.fromkeys(left + right) if label in keep)
+        open_labels[len(network.inputs) + number] = out
+        triples.append((left, right, out))
+    return triples
 
 
 def _sides(network: Network) -> tuple[list[int], list[int]]:

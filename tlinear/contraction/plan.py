@@ -1,9 +1,10 @@
-"""How a network is contracted: the pairs, in order, chosen by a cost model.
+"""How a network is contracted: the pairs, in order, and the samples at a time, chosen by a cost model.
 
 opt_einsum proposes the orders; the cost model of floating-point operations and bytes
-moved picks one.  Rebuilding the weight first and multiplying by it afterwards is one
-more order of the same network, so that ``'factorized'`` and ``'reconstructed'`` share
-every line of the execution.
+moved picks one, how each intermediate lies, and the chunks that a batch is cut into.
+Rebuilding the weight first and multiplying by it afterwards is one more order of the
+same network, so that ``'factorized'`` and ``'reconstructed'`` share every line of the
+execution.
 """
 
 from __future__ import annotations
@@ -11,92 +12,41 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from tlinear.arrays import DType
-from tlinear.contraction.network import BATCH, Network
-from tlinear.contraction.order import Order, factorized_orders, reconstructed_order
-from tlinear.contraction.pair import Pair
+from tlinear.contraction.cost import CostModel, flops_per_multiply
+from tlinear.contraction.layout import lay_out
+from tlinear.contraction.network import BATCH, Labels, Network
+from tlinear.contraction.order import Order, factorized_orders, label_triples, reconstructed_order
+from tlinear.contraction.pair import Kernel, Pair
 from tlinear.errors import ImplementationError, ShapeError
 from tlinear.shapes import is_integer
 
-__all__ = ["CostModel", "Implementation", "Mode", "Plan", "Step", "check_implementation", "plan"]
+__all__ = ["Implementation", "Mode", "Plan", "Step", "check_implementation", "plan"]
 
 Implementation: TypeAlias = Literal["factorized", "reconstructed", "auto"]
 Mode: TypeAlias = Literal["forward", "training"]
 
-
-@dataclass(frozen=True)
-class CostModel:
-    """Seconds as FLOPs at the rate of a matrix product plus bytes at the rate of a copy.
-
-    The rates are of the order that ``python tests/benchmarks/machine.py`` prints for one core of a
-    server; what is chosen depends on their ratios alone, which differ less between machines.
-
-    Attributes
-    ----------
-    gemm_bytes_per_second : float
-        FLOP/s of a large real matrix product times the bytes of one entry: a core that does
-        n FLOP/s in float64 does 2 n in float32.
-    copy_bytes_per_second : float
-        Bytes read and written per second.
-    batched_slowdown : float
-        How much lower the rate of FLOPs is when a pair is many small products instead of one; between
-        that of matrices that lie one after the other and that of interleaved ones.
-    call_seconds : float
-        What one pair costs before it does anything.
-    """
-
-    gemm_bytes_per_second: float = 4.0e11
-    copy_bytes_per_second: float = 1.0e10
-    batched_slowdown: float = 12.0
-    call_seconds: float = 4.0e-6
-
-    def seconds(self, pairs: Sequence[Pair], batch_size: int, dtype: DType) -> float:
-        """The predicted time of these pairs, one after the other."""
-        slowdown = self.batched_slowdown
-        flops = sum(pair.flops(batch_size) * (slowdown if pair.is_batched else 1.0) for pair in pairs)
-        moved = sum(pair.entries_moved(batch_size) for pair in pairs) * dtype.itemsize
-        entry = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
-        compute = flops * _flops_per_multiply(dtype) * entry / self.gemm_bytes_per_second
-        return compute + moved / self.copy_bytes_per_second + len(pairs) * self.call_seconds
-
-
-def _flops_per_multiply(dtype: DType) -> int:
-    """A complex product costs four real ones."""
-    return 4 if dtype.kind == "c" else 1
+_MODEL = CostModel()
+_SMALLEST_CHUNK = 16
+_KERNELS_KEPT = 64
+_WORTH_A_SEARCH = 0.9
 
 
 @dataclass(frozen=True)
 class Step:
-    """One pair of slots contracted into the next slot, and the two pairs that pull a cotangent back.
-
-    With ``C = A * B``: ``dA = dC * conj(B)`` and ``dB = dC * conj(A)``, each summed over what
-    the operand does not carry, so that a step costs two steps of its own kind to differentiate.
-    """
+    """One pair of slots contracted into the next slot."""
 
     a: int
     b: int
     out: int
     name: str
-    network: Network
-    forward: Pair
-
-    @cached_property
-    def to_a(self) -> Pair:
-        """From ``dC`` and ``conj(B)`` to ``dA``."""
-        pair = self.forward
-        return Pair.compile(self.network, pair.out, pair.b, set(pair.a), pair.a)
-
-    @cached_property
-    def to_b(self) -> Pair:
-        """From ``dC`` and ``conj(A)`` to ``dB``."""
-        pair = self.forward
-        return Pair.compile(self.network, pair.out, pair.a, set(pair.b), pair.b)
+    pair: Pair
 
 
 @dataclass(frozen=True)
@@ -117,6 +67,8 @@ class Plan:
         What is computed in.
     steps : tuple of Step
         The pairs in order.
+    chunk_size : int
+        How many samples pass through the steps that have a batch at a time.
     """
 
     network: Network
@@ -125,28 +77,62 @@ class Plan:
     batch_size: int
     dtype: DType
     steps: tuple[Step, ...]
-    cost_model: CostModel = CostModel()
+    chunk_size: int
 
     @cached_property
-    def pairs(self) -> tuple[Pair, ...]:
-        """Every contraction that the mode asks for."""
-        backward = [pair for step in self.steps for pair in (step.to_b, step.to_a)] if self.mode == "training" else []
-        return (*(step.forward for step in self.steps), *backward)
+    def weight_steps(self) -> tuple[Step, ...]:
+        """The steps that have no batch: done once a call."""
+        return tuple(step for step in self.steps if not step.pair.has_batch)
+
+    @cached_property
+    def batch_steps(self) -> tuple[Step, ...]:
+        """The steps that the input passes through, each from the one before: done for every chunk."""
+        return tuple(step for step in self.steps if step.pair.has_batch)
+
+    @cached_property
+    def weight_kernels(self) -> tuple[Kernel, ...]:
+        """The weight steps, worked out."""
+        return tuple(Kernel(step.pair, 1) for step in self.weight_steps)
+
+    @cached_property
+    def _kernels(self) -> dict[int, tuple[Kernel, ...]]:
+        return {}
+
+    def kernels(self, n_samples: int) -> tuple[Kernel, ...]:
+        """The batch steps, worked out for this many samples."""
+        found = self._kernels.get(n_samples)
+        if found is None:
+            if len(self._kernels) >= _KERNELS_KEPT:
+                self._kernels.clear()
+            found = self._kernels[n_samples] = tuple(Kernel(step.pair, n_samples) for step in self.batch_steps)
+        return found
 
     @property
     def flops(self) -> int:
         """Real floating-point operations."""
-        return sum(pair.flops(self.batch_size) for pair in self.pairs) * _flops_per_multiply(self.dtype)
+        pairs, n = [step.pair for step in self.steps], self.batch_size
+        forward = sum(pair.flops(n) for pair in pairs)
+        backward = sum(pair.backward_flops(n) for pair in pairs) if self.mode == "training" else 0
+        return (forward + backward) * flops_per_multiply(self.dtype)
 
     @property
     def bytes_moved(self) -> int:
         """Bytes read and written by the steps, copies of rearranged operands included."""
-        return sum(pair.entries_moved(self.batch_size) for pair in self.pairs) * self.dtype.itemsize
+        pairs, n = [step.pair for step in self.steps], self.batch_size
+        forward = sum(pair.entries_moved(n) for pair in pairs)
+        backward = sum(pair.backward_entries_moved(n) for pair in pairs) if self.mode == "training" else 0
+        return (forward + backward) * self.dtype.itemsize
 
     @property
     def seconds(self) -> float:
         """The time that the cost model predicts, on the core its rates were measured on."""
-        return self.cost_model.seconds(self.pairs, self.batch_size, self.dtype)
+        n_chunks, size = _n_chunks(self.batch_size, self.chunk_size), min(self.chunk_size, self.batch_size)
+        pairs, training = [step.pair for step in self.steps], self.mode == "training"
+        total = _MODEL.all_seconds(pairs, n_chunks, size, self.dtype, training=training)
+        if not self.lies_in_order:
+            n_entries = self.network.size(self.network.output, self.batch_size)
+            total += _MODEL.copy_seconds(n_entries, self.dtype) * (2 if training else 1)
+        return total
 
     @property
     def peak_bytes(self) -> int:
@@ -157,7 +143,7 @@ class Plan:
         and the passing copies of rearranged ones, are not counted.
         """
         n = len(self.network.inputs)
-        entries = {step.out: self.network.size(step.forward.out, self.batch_size) for step in self.steps}
+        entries = {step.out: self.network.size(step.pair.out, self.batch_size) for step in self.steps}
         operands = {k: self.network.size(labels, self.batch_size) for k, labels in enumerate(self.network.inputs)}
         alive = peak = 0
         for step in self.steps:
@@ -182,8 +168,17 @@ class Plan:
     @cached_property
     def output_axes(self) -> tuple[int, ...]:
         """The axes of the last result, in the order that the network's output asks for."""
-        labels = self.steps[-1].forward.out if self.steps else self.network.reduced_inputs[0]
-        return tuple(labels.index(label) for label in self.network.output)
+        return tuple(self.last_labels.index(label) for label in self.network.output)
+
+    @cached_property
+    def last_labels(self) -> Labels:
+        """The labels of the last result as it lies."""
+        return self.steps[-1].pair.out if self.steps else self.network.reduced_inputs[0]
+
+    @cached_property
+    def lies_in_order(self) -> bool:
+        """Whether the last result lies as the network's output asks for."""
+        return self.last_labels == self.network.output
 
     def slot_name(self, slot: int) -> str:
         """The name of an operand or of a step's result."""
@@ -192,20 +187,20 @@ class Plan:
 
     def equation(self, step: Step) -> str:
         """A step as it would be written: ``t1[b o1 r1] = x[b i1] * cores.0[..]``."""
-        pair, describe = step.forward, self.network.describe
+        pair, describe = step.pair, self.network.describe
         left, right = self.slot_name(step.a) + describe(pair.a), self.slot_name(step.b) + describe(pair.b)
         return f"{step.name}{describe(pair.out)} = {left} * {right}"
 
     def __str__(self) -> str:
-        scale = _flops_per_multiply(self.dtype)
+        scale = flops_per_multiply(self.dtype)
         lines = [
             f"Plan: {self.implementation}, {self.mode}, batch {self.batch_size}, {self.dtype}",
             f"  {self.network}",
         ]
         for step in self.steps:
-            shape = self.network.shape(step.forward.out, self.batch_size)
+            shape = self.network.shape(step.pair.out, self.batch_size)
             lines.append(f"  {self.equation(step)}")
-            lines.append(f"      {shape}, {step.forward.flops(self.batch_size) * scale:,} FLOPs")
+            lines.append(f"      {shape}, {step.pair.flops(self.batch_size) * scale:,} FLOPs")
         lines.append(
             f"  in all {self.flops:,} FLOPs, {self.bytes_moved:,} bytes moved, at most {self.peak_bytes:,} bytes of "
             f"intermediates alive; predicted {self.seconds * 1e6:,.0f} us"
@@ -253,42 +248,112 @@ def batch_bucket(batch_size: int) -> int:
     return 1 << max(batch_size - 1, 0).bit_length()
 
 
+@dataclass(frozen=True)
+class _Problem:
+    """What a plan is searched for."""
+
+    network: Network
+    mode: Mode
+    batch_size: int
+    dtype: DType
+
+    @cached_property
+    def chunk_sizes(self) -> list[int]:
+        """The batch, and the powers of two below it that are worth a loop."""
+        sizes = [max(self.batch_size, 1)]
+        while sizes[-1] > _SMALLEST_CHUNK:
+            sizes.append(1 << (sizes[-1] - 1).bit_length() - 1)
+        return sizes
+
+    @property
+    def small_chunk(self) -> int:
+        """A chunk size in the middle of those that may be chosen."""
+        return self.chunk_sizes[len(self.chunk_sizes) // 2]
+
+    def least_seconds(self, order: Order) -> float:
+        """What no layout of an order can undercut."""
+        triples = label_triples(self.network, order)
+        return _MODEL.least_seconds(
+            self.network, triples, self.batch_size, self.dtype, training=self.mode == "training"
+        )
+
+    def layout_seconds(self, pair: Pair, last: bool, chunk_size: int) -> float:
+        """What a pair costs in chunks of this size, with the copy that puts a last result in order."""
+        n_chunks, training = _n_chunks(self.batch_size, chunk_size), self.mode == "training"
+        total = _MODEL.all_seconds([pair], n_chunks, chunk_size, self.dtype, training=training)
+        if last and pair.out != self.network.output:
+            total += _MODEL.copy_seconds(self.network.size(pair.out, self.batch_size), self.dtype)
+        return total
+
+
 @lru_cache(maxsize=512)
 def cached_plan(network: Network, implementation: Implementation, mode: Mode, batch_size: int, dtype: DType) -> Plan:
     """Search the orders that `implementation` admits, and keep the one of least predicted time."""
-    candidates: list[Plan] = []
-    if implementation in ("factorized", "auto"):
-        for order in factorized_orders(network, batch_size):
-            steps = _steps(network, order)
-            if not _rebuilds_weight(network, steps):
-                candidates.append(Plan(network, "factorized", mode, batch_size, dtype, steps))
-    if implementation in ("reconstructed", "auto"):
-        order = reconstructed_order(network)
-        steps = _steps(network, order, rebuilt=len(order) - 1)
-        candidates.append(Plan(network, "reconstructed", mode, batch_size, dtype, steps))
+    problem = _Problem(network, mode, batch_size, dtype)
+    if implementation == "reconstructed":
+        return _reconstructed_plan(problem)
+    factorized = _factorized_plan(problem)
+    if implementation == "factorized" or problem.least_seconds(reconstructed_order(network)) >= factorized.seconds:
+        return factorized
+    return min(factorized, _reconstructed_plan(problem), key=lambda candidate: candidate.seconds)
+
+
+@lru_cache(maxsize=512)
+def _factorized_plan(problem: _Problem) -> Plan:
+    """The orders by what they take at least, until none that is left can be much faster than the best found."""
+    network = problem.network
+    orders = dict.fromkeys(
+        order
+        for size in dict.fromkeys((problem.batch_size, problem.small_chunk))
+        for order in factorized_orders(network, size)
+        if not _rebuilds_weight(network, order)
+    )
+    least = {order: problem.least_seconds(order) for order in orders}
+    first, *others = sorted(orders, key=least.__getitem__)
+    best = _plan_of(problem, first, "factorized")
+    for order in others:
+        if least[order] < _WORTH_A_SEARCH * best.seconds:
+            best = min(best, _plan_of(problem, order, "factorized"), key=lambda candidate: candidate.seconds)
+    return best
+
+
+@lru_cache(maxsize=512)
+def _reconstructed_plan(problem: _Problem) -> Plan:
+    return _plan_of(problem, reconstructed_order(problem.network), "reconstructed")
+
+
+def _plan_of(problem: _Problem, order: Order, implementation: Literal["factorized", "reconstructed"]) -> Plan:
+    """The best layout and chunk of an order; the layout is searched for the whole batch and for a small chunk."""
+    candidates = []
+    for size in dict.fromkeys((problem.chunk_sizes[0], problem.small_chunk)):
+        pairs = lay_out(problem.network, order, partial(problem.layout_seconds, chunk_size=size))
+        steps = _steps(problem.network, pairs, rebuilt=len(order) - 1 if implementation == "reconstructed" else 0)
+        candidates += [
+            Plan(problem.network, implementation, problem.mode, problem.batch_size, problem.dtype, steps, chunk)
+            for chunk in problem.chunk_sizes
+        ]
     return min(candidates, key=lambda candidate: candidate.seconds)
 
 
-def _rebuilds_weight(network: Network, steps: Sequence[Step]) -> bool:
+def _n_chunks(batch_size: int, chunk_size: int) -> int:
+    return -(-batch_size // chunk_size)
+
+
+def _rebuilds_weight(network: Network, order: Order) -> bool:
     """Whether some intermediate of the layer's network is the dense weight, which only ``'reconstructed'`` may form."""
     modes = set(range(network.n_modes))
+    held = [set(labels) for labels in network.inputs]
+    for a, b in order:
+        held.append(held[a] | held[b])
     return BATCH in network.output and any(
-        modes <= set(step.forward.out) and BATCH not in step.forward.out for step in steps
+        modes <= labels and BATCH not in labels for labels in held[len(network.inputs) :]
     )
 
 
-def _steps(network: Network, order: Order, rebuilt: int = 0) -> tuple[Step, ...]:
-    """Compile an order; the result of step number `rebuilt` is named ``weight``."""
-    open_labels = dict(enumerate(network.reduced_inputs))
-    steps: list[Step] = []
-    for number, pair in enumerate(order, start=1):
-        out = len(network.inputs) + len(steps)
-        # the batch leads every intermediate that has it
-        a, b = sorted(pair, key=lambda slot: (BATCH not in open_labels[slot], pair.index(slot)))
-        left, right = open_labels.pop(a), open_labels.pop(b)
-        forward = Pair.compile(network, left, right, network.kept(open_labels.values()))
-        last = number == len(order)
-        name = "result" if last else "weight" if number == rebuilt else f"t{number}"
-        steps.append(Step(a, b, out, name, network, forward))
-        open_labels[out] = forward.out
-    return tuple(steps)
+def _steps(network: Network, pairs: Sequence[tuple[int, int, Pair]], rebuilt: int = 0) -> tuple[Step, ...]:
+    """Name the steps; the result of step number `rebuilt` is named ``weight``."""
+    n = len(network.inputs)
+    return tuple(
+        Step(a, b, n + k - 1, "result" if k == len(pairs) else "weight" if k == rebuilt else f"t{k}", pair)
+        for k, (a, b, pair) in enumerate(pairs, start=1)
+    )

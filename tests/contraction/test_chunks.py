@@ -1,0 +1,57 @@
+"""A batch cut into chunks gives what the whole batch gives; with integers, to the bit."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from cases import IMPLEMENTATIONS, cases, integers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlinear import FactorizedLinear
+from tlinear.contraction.execute import contract, contract_with_tape, intermediates
+from tlinear.contraction.plan import plan
+
+
+@given(cases(), st.sampled_from(IMPLEMENTATIONS), st.integers(0, 11), st.integers(1, 12))
+def test_chunks_change_neither_the_result_nor_the_gradients(case, implementation, batch_size, chunk_size):
+    network, dtype = case.weight.layer_network, case.weight.dtype
+    x = integers(case.rng, (batch_size, *case.weight.in_shape), dtype)
+    dy = integers(case.rng, (batch_size, *case.weight.out_shape), dtype)
+    operands = [x, *case.weight.operands.values()]
+    dense = case.weight.to_matrix()
+    for mode in ("forward", "training"):
+        whole = plan(network, implementation=implementation, mode=mode, batch_size=batch_size, dtype=dtype)
+        whole = dataclasses.replace(whole, chunk_size=max(batch_size, 1))
+        cut = dataclasses.replace(whole, chunk_size=chunk_size)
+        expected = (x.reshape(batch_size, case.weight.in_features) @ dense.T).reshape(dy.shape)
+        np.testing.assert_array_equal(contract(whole, operands), expected)
+        np.testing.assert_array_equal(contract(cut, operands), expected)
+        results = [contract_with_tape(each, operands) for each in (whole, cut)]
+        gradients = [tape.pull_back(dy) for _, tape in results]
+        for (y, _), found in zip(results, gradients, strict=True):
+            np.testing.assert_array_equal(y, expected)
+            np.testing.assert_array_equal(
+                found[0].reshape(x.shape),
+                (dy.reshape(batch_size, case.weight.out_features) @ dense.conj()).reshape(x.shape),
+            )
+            for gradient, reference, operand in zip(found, gradients[0], operands, strict=True):
+                assert gradient.shape == operand.shape
+                np.testing.assert_array_equal(gradient, reference)
+        *_, (name, _, last) = intermediates(cut, operands)
+        assert name == cut.steps[-1].name
+        np.testing.assert_array_equal(last.transpose(cut.output_axes), expected)
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 16, 100, 1000])
+def test_a_layer_that_is_chunked_is_the_dense_layer(n_samples):
+    layer = FactorizedLinear((4, 8, 8, 4), (4, 8, 8, 4), factorization="blocktt", rank=2, dtype=np.float32, rng=0)
+    rng = np.random.default_rng(0)
+    cores = {name: integers(rng, core.shape, np.float32) for name, core in layer.weight.operands.items()}
+    layer = FactorizedLinear.from_weight(layer.weight.with_operands(cores), implementation="factorized")
+    x, dense = integers(rng, (n_samples, 1024), np.float32), layer.weight.to_matrix()
+    assert layer.plan(1000).chunk_size < 1000
+    y, pullback = layer.vjp(x)
+    np.testing.assert_array_equal(y, x @ dense.T)
+    np.testing.assert_array_equal(layer(x), x @ dense.T)
+    np.testing.assert_array_equal(pullback(y % 5).x, (y % 5) @ dense)

@@ -1,0 +1,86 @@
+"""Every way to do a step computes the same, and the way chosen rearranges nothing that it need not."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlinear.contraction.layout import ways
+from tlinear.contraction.network import BATCH, Network
+from tlinear.contraction.pair import Kernel
+
+SIZES = {0: 3, 1: 5, 2: 2, 3: 4, 4: 1, 5: 2}
+DTYPES = ("float64", "complex128")
+
+
+def whole(rng, shape, dtype):
+    drawn = rng.integers(-3, 4, shape).astype(dtype)
+    return drawn + 1j * rng.integers(-3, 4, shape) if np.dtype(dtype).kind == "c" else drawn
+
+
+@st.composite
+def two_arrays(draw):
+    """Labels of two arrays, A perhaps with a batch, and which labels their result keeps."""
+    everything = list(SIZES)
+    a = draw(st.lists(st.sampled_from(everything), min_size=1, max_size=4, unique=True))
+    b = draw(st.lists(st.sampled_from(everything), min_size=1, max_size=4, unique=True))
+    both = [label for label in a if label in b]
+    kept = {label for label in both if draw(st.booleans())}
+    if draw(st.booleans()):
+        a.insert(draw(st.integers(0, len(a))), BATCH)
+    keep = kept | {label for label in (*a, *b) if (label in a) != (label in b)}
+    network = Network(("A", "B"), (tuple(a), tuple(b)), tuple(keep), tuple(SIZES.items()), n_in=1, n_modes=2)
+    return network, tuple(a), tuple(b), keep
+
+
+@given(two_arrays(), st.sampled_from(DTYPES), st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 5]))
+def test_every_way_is_the_einsum_and_its_pullbacks_are_the_adjoints(arrays, dtype, seed, batch_size):
+    network, a, b, keep = arrays
+    rng = np.random.default_rng(seed)
+    x, y = whole(rng, network.shape(a, batch_size), dtype), whole(rng, network.shape(b), dtype)
+    found = list(ways(network, a, b, keep))
+    assert found
+    for pair in found:
+        assert set(pair.out) == keep
+        kernel = Kernel(pair, batch_size)
+        letters = [[label + 1 for label in labels] for labels in (a, b, pair.out)]
+        expected = np.einsum(x, letters[0], y, letters[1], letters[2])
+        arranged = kernel.arrange(y)
+        result = kernel(x, arranged)
+        np.testing.assert_array_equal(result.reshape(kernel.shape_out), expected)
+        room = np.empty(kernel.shape_out, dtype)
+        np.testing.assert_array_equal(kernel(x, arranged, room).reshape(kernel.shape_out), expected)
+        np.testing.assert_array_equal(room, expected)
+        dc = whole(rng, kernel.shape_out, dtype)
+        dx = np.einsum(dc, letters[2], y.conj(), letters[1], letters[0])
+        dy = np.einsum(dc, letters[2], x.conj(), letters[0], letters[1])
+        np.testing.assert_array_equal(kernel.to_a(dc, arranged.conj()).reshape(x.shape), dx)
+        room = np.empty(x.shape, dtype)
+        kernel.to_a(dc, arranged.conj(), room)
+        np.testing.assert_array_equal(room, dx)
+        np.testing.assert_array_equal(kernel.restore(kernel.to_b(dc, x.conj())), dy)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "keep", "copies"),
+    [
+        ((0, 2), (2, 1), {0, 1}, (False, False)),  # A B
+        ((2, 0), (2, 1), {0, 1}, (False, False)),  # A^T B: BLAS reads a transposed matrix as it lies
+        ((0, 2), (1, 2), {0, 1, 2}, (False, False)),  # the Khatri-Rao product
+        ((0, 2, 4), (2, 1), {0, 1, 4}, (False, False)),  # what is summed over stands in the middle of A
+        ((0, 2, 4, 3), (2, 3, 1), {0, 1, 4}, (True, False)),  # and here on both sides of what is kept
+        ((0, 2, 3), (2, 1, 3), {0, 1}, (False, True)),  # B, which is small, follows A
+    ],
+)
+def test_an_operand_is_copied_only_when_it_cannot_be_read_as_it_lies(a, b, keep, copies):
+    sizes = {0: 7, 1: 3, 2: 2, 3: 5, 4: 11}
+    network = Network(("A", "B"), (a, b), tuple(sorted(keep)), tuple(sizes.items()), n_in=1, n_modes=2)
+    found = list(ways(network, a, b, keep))
+    assert copies in {(pair.copies_a, pair.copies_b) for pair in found}
+    assert min(pair.entries_moved(1) for pair in found if pair.copies_a == copies[0]) == (
+        network.size(a)
+        + network.size(b)
+        + network.size(found[0].out)
+        + 2 * network.size(a) * copies[0]
+        + 2 * network.size(b) * copies[1]
+    )

@@ -1,0 +1,111 @@
+"""How long a pairwise contraction takes: floating-point operations, bytes moved, and calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tlinear.arrays import DType
+from tlinear.contraction.network import Labels, Network
+from tlinear.contraction.pair import Pair
+
+__all__ = ["CostModel", "flops_per_multiply"]
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Seconds as FLOPs at the rate of a matrix product plus bytes at the rate of a copy.
+
+    The rates are of the order that ``python tests/benchmarks/machine.py`` prints for one core of a
+    server; what is chosen depends on their ratios alone, which differ less between machines.
+
+    Attributes
+    ----------
+    gemm_bytes_per_second : float
+        FLOP/s of a large real matrix product times the bytes of one entry: a core that does
+        n FLOP/s in float64 does 2 n in float32.
+    memory_bytes_per_second, cache_bytes_per_second : float
+        Bytes read and written per second by a step whose arrays exceed the cache, and fit in it.
+    cache_bytes : float
+        What the arrays of a step may take to stay in the cache that a core has of its own.
+    copy_bytes_per_second : float
+        Bytes read and written per second by a copy that changes the order of the axes.
+    matrix_seconds : float
+        What each further matrix of a product of many costs before it does anything.
+    call_seconds : float
+        What one pair costs before it does anything.
+    """
+
+    gemm_bytes_per_second: float = 4.5e11
+    memory_bytes_per_second: float = 1.3e10
+    cache_bytes_per_second: float = 5.0e10
+    cache_bytes: float = 1.5e6
+    copy_bytes_per_second: float = 1.0e10
+    matrix_seconds: float = 5.0e-8
+    call_seconds: float = 2.0e-6
+
+    def seconds(self, pair: Pair, batch_size: int, dtype: DType, *, training: bool = False) -> float:
+        """The predicted time of one pair, of its pullbacks too when it is for training."""
+        entry, network, batch_size = dtype.itemsize, pair.network, max(batch_size, 1)
+        a, b, out = (network.size(labels, batch_size) for labels in (pair.a, pair.b, pair.out))
+        moved = (a + b + out) * entry
+        rate = self.cache_bytes_per_second if moved <= self.cache_bytes else self.memory_bytes_per_second
+        total = self.call_seconds + moved / rate + pair.copies_a * 2 * a * entry / self.copy_bytes_per_second
+        passes = 1
+        if training:
+            passes = 3
+            total = 3 * total + 2 * pair.entries_summed(batch_size) * entry / rate
+        if not pair.is_product:
+            rows, inner, right = (
+                network.size(labels, batch_size) for labels in (pair.rows, pair.contracted, pair.right)
+            )
+            real = entry // 2 if dtype.kind == "c" else entry
+            compute = pair.flops(batch_size) * flops_per_multiply(dtype) * real / self.gemm_bytes_per_second
+            thin = 1.0 + 1.0 / rows + 1.0 / right + 1.0 / inner
+            n_matrices = out // (rows * right)
+            total += passes * (compute * thin + n_matrices * self.matrix_seconds)
+        return total
+
+    def arranging_seconds(self, pair: Pair, dtype: DType) -> float:
+        """What it takes to rearrange the second operand of a pair, once for all chunks of a batch."""
+        return pair.copies_b * 2 * pair.network.size(pair.b) * dtype.itemsize / self.copy_bytes_per_second
+
+    def copy_seconds(self, n_entries: int, dtype: DType) -> float:
+        """A copy that changes the order of the axes."""
+        return 2 * n_entries * dtype.itemsize / self.copy_bytes_per_second
+
+    def least_seconds(
+        self,
+        network: Network,
+        triples: Sequence[Sequence[Labels]],
+        batch_size: int,
+        dtype: DType,
+        *,
+        training: bool = False,
+    ) -> float:
+        """What no layout of these contractions ``(a, b, out)`` can undercut: all in the cache, and nothing copied."""
+        total = 0.0
+        entry = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
+        for a, b, out in triples:
+            moved = sum(network.size(labels, batch_size) for labels in (a, b, out)) * dtype.itemsize
+            total += self.call_seconds + moved / self.cache_bytes_per_second
+            everything = tuple({*a, *b})
+            if len(everything) > len(out):
+                flops = 2 * network.size(everything, batch_size) * flops_per_multiply(dtype)
+                total += flops * entry / self.gemm_bytes_per_second
+        return total * (3 if training else 1)
+
+    def all_seconds(
+        self, pairs: Sequence[Pair], n_chunks: int, chunk_size: int, dtype: DType, *, training: bool = False
+    ) -> float:
+        """The predicted time of a whole plan, the pairs that have a batch being done once a chunk."""
+        return sum(
+            self.seconds(pair, chunk_size, dtype, training=training) * (n_chunks if pair.has_batch else 1)
+            + self.arranging_seconds(pair, dtype)
+            for pair in pairs
+        )
+
+
+def flops_per_multiply(dtype: DType) -> int:
+    """A complex product costs four real ones."""
+    return 4 if dtype.kind == "c" else 1
