@@ -8,7 +8,6 @@ feature, and y is cropped, so that the layer is that of ``W.to_matrix()[:out_fea
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -272,9 +271,9 @@ class _Call:
         dtype = compute_dtype(result_dtype)
         bucket = batch_bucket(math.prod(array.shape[:-1]))
         plan = cached_plan(weight.layer_network, implementation, mode, bucket, dtype)
-        operands = tuple(operand.astype(dtype, copy=False) for operand in weight.operands.values())
-        call = cls(array, weight, offset, n_in, n_out, plan, operands, result_dtype)
-        return dataclasses.replace(call, operands=(call.flatten(array, in_shape), *operands))
+        held = [operand if operand.dtype == dtype else operand.astype(dtype) for operand in weight.operands.values()]
+        flat = _flatten(array, in_shape, dtype)
+        return cls(array, weight, offset, n_in, n_out, plan, (flat, *held), result_dtype)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -282,13 +281,8 @@ class _Call:
         return self.x.shape[:-1]
 
     def flatten(self, array: Array, modes: tuple[int, ...]) -> Array:
-        """``[.., features]``, padded with zeros to what the modes hold, as ``[b, *modes]`` in the dtype computed in."""
-        n_samples, held = math.prod(self.batch_shape), math.prod(modes)
-        if array.shape[-1] < held:
-            padded = np.zeros((*self.batch_shape, held), array.dtype)
-            padded[..., : array.shape[-1]] = array
-            array = padded
-        return array.reshape(n_samples, *modes).astype(self.plan.dtype, copy=False)
+        """As :func:`_flatten`, in the dtype computed in."""
+        return _flatten(array, modes, self.plan.dtype)
 
     def merge(self, array: Array, features: int) -> Array:
         """``[b, *modes]`` as ``[.., features]``, the padding cropped."""
@@ -301,7 +295,19 @@ class _Call:
         y = self.merge(result, self.out_features)
         if self.bias is not None:
             y = y + self.bias
-        return np.ascontiguousarray(y).astype(self.result_dtype, copy=False)
+        y = np.ascontiguousarray(y)
+        return y if y.dtype == self.result_dtype else y.astype(self.result_dtype)
+
+
+def _flatten(array: Array, modes: tuple[int, ...], dtype: DType) -> Array:
+    """``[.., features]``, padded with zeros to what the modes hold, as ``[b, *modes]``."""
+    held = math.prod(modes)
+    if array.shape[-1] < held:
+        padded = np.zeros((*array.shape[:-1], held), array.dtype)
+        padded[..., : array.shape[-1]] = array
+        array = padded
+    array = array.reshape(math.prod(array.shape[:-1]), *modes)
+    return array if array.dtype == dtype else array.astype(dtype)
 
 
 def named_parameters(weight: FactorizedTensor, bias: Array | None) -> dict[str, Array]:

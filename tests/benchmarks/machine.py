@@ -11,9 +11,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tlinear.contraction.cost import CostModel
+from tlinear.contraction.kernel import kernel_of
 from tlinear.contraction.layout import ways
 from tlinear.contraction.network import Network
-from tlinear.contraction.pair import Kernel
 
 
 def seconds(call, repeats):
@@ -40,7 +40,7 @@ def main():
         source, target = np.ones(2**25), np.empty(2**25)
         print(f"copy: {2 * source.nbytes / seconds(lambda: np.copyto(target, source), 9):.2e} bytes/s")
         tiny = Network(("A", "B"), ((0, 2), (2, 1)), (0, 1), ((0, 2), (1, 2), (2, 2)), n_in=1, n_modes=2)
-        kernel, two = Kernel(next(ways(tiny, (0, 2), (2, 1), {0, 1})), 1), np.ones((2, 2))
+        kernel, two = kernel_of(next(ways(tiny, (0, 2), (2, 1), {0, 1})), 1), np.ones((2, 2))
         print(f"call: {seconds(lambda: [kernel(two, two) for _ in range(1000)], 9) / 1000:.2e} seconds")
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tlinear.contraction.kernel import kernel_of
 from tlinear.contraction.layout import ways
 from tlinear.contraction.network import BATCH, Network
-from tlinear.contraction.pair import Kernel
 
 SIZES = {0: 3, 1: 5, 2: 2, 3: 4, 4: 1, 5: 2}
 DTYPES = ("float64", "complex128")
@@ -42,7 +42,7 @@ def test_every_way_is_the_einsum_and_its_pullbacks_are_the_adjoints(arrays, dtyp
     assert found
     for pair in found:
         assert set(pair.out) == keep
-        kernel = Kernel(pair, batch_size)
+        kernel = kernel_of(pair, batch_size)
         letters = [[label + 1 for label in labels] for labels in (a, b, pair.out)]
         expected = np.einsum(x, letters[0], y, letters[1], letters[2])
         arranged = kernel.arrange(y)

@@ -14,16 +14,26 @@ __all__ = ["CostModel", "flops_per_multiply"]
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds as FLOPs at the rate of a matrix product plus bytes at the rate of a copy.
+    """Seconds as FLOPs at the rate of a matrix product, plus bytes at the rate of a copy, plus calls.
 
     The rates are of the order that ``python tests/benchmarks/machine.py`` prints for one core of a
     server; what is chosen depends on their ratios alone, which differ less between machines.
 
+    A small matrix is multiplied as it lies; a large one is first packed into blocks, which costs what
+    its entries take, and pays only where there is much to do with each.  Either way a vector unit
+    computes `vector_bytes` of a row of the result at a time, however few of them are wanted.
+
     Attributes
     ----------
-    gemm_bytes_per_second : float
-        FLOP/s of a large real matrix product times the bytes of one entry: a core that does
-        n FLOP/s in float64 does 2 n in float32.
+    small_bytes_per_second, large_bytes_per_second : float
+        FLOP/s of real matrix products times the bytes of one entry: a core that does n FLOP/s in
+        float64 does 2 n in float32.
+    large_multiplications : float
+        How many multiplications make a product a large one.
+    pack_bytes_per_second : float
+        Bytes of both operands and the result of a large product that are packed per second.
+    vector_bytes : int
+        What the vector unit holds.
     memory_bytes_per_second, cache_bytes_per_second : float
         Bytes read and written per second by a step whose arrays exceed the cache, and fit in it.
     cache_bytes : float
@@ -36,12 +46,16 @@ class CostModel:
         What one pair costs before it does anything.
     """
 
-    gemm_bytes_per_second: float = 4.5e11
+    small_bytes_per_second: float = 5.8e11
+    large_bytes_per_second: float = 4.4e11
+    large_multiplications: float = 1.0e6
+    pack_bytes_per_second: float = 2.0e10
+    vector_bytes: int = 64
     memory_bytes_per_second: float = 1.3e10
-    cache_bytes_per_second: float = 5.0e10
+    cache_bytes_per_second: float = 8.0e10
     cache_bytes: float = 1.5e6
     copy_bytes_per_second: float = 1.0e10
-    matrix_seconds: float = 5.0e-8
+    matrix_seconds: float = 4.0e-8
     call_seconds: float = 2.0e-6
 
     def seconds(self, pair: Pair, batch_size: int, dtype: DType, *, training: bool = False) -> float:
@@ -51,20 +65,25 @@ class CostModel:
         moved = (a + b + out) * entry
         rate = self.cache_bytes_per_second if moved <= self.cache_bytes else self.memory_bytes_per_second
         total = self.call_seconds + moved / rate + pair.copies_a * 2 * a * entry / self.copy_bytes_per_second
-        passes = 1
-        if training:
-            passes = 3
-            total = 3 * total + 2 * pair.entries_summed(batch_size) * entry / rate
         if not pair.is_product:
-            rows, inner, right = (
-                network.size(labels, batch_size) for labels in (pair.rows, pair.contracted, pair.right)
-            )
-            real = entry // 2 if dtype.kind == "c" else entry
-            compute = pair.flops(batch_size) * flops_per_multiply(dtype) * real / self.gemm_bytes_per_second
-            thin = 1.0 + 1.0 / rows + 1.0 / right + 1.0 / inner
-            n_matrices = out // (rows * right)
-            total += passes * (compute * thin + n_matrices * self.matrix_seconds)
-        return total
+            total += self._matmul_seconds(pair, batch_size, dtype)
+        if not training:
+            return total
+        return 3 * total + 2 * pair.entries_summed(batch_size) * entry / rate
+
+    def _matmul_seconds(self, pair: Pair, batch_size: int, dtype: DType) -> float:
+        """What the matrix products take beyond moving their arrays."""
+        network, real = pair.network, dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
+        rows, inner, right = (network.size(labels, batch_size) for labels in (pair.rows, pair.contracted, pair.right))
+        n_matrices = network.size(pair.out, batch_size) // (rows * right)
+        contiguous = rows if right == 1 or (rows > 1 and pair.out[-1] in pair.rows) else right
+        lanes = self.vector_bytes // real
+        wasted = -(-contiguous // lanes) * lanes / contiguous
+        flops = pair.flops(batch_size) * flops_per_multiply(dtype) * wasted
+        if rows * inner * right <= self.large_multiplications:
+            return flops * real / self.small_bytes_per_second + n_matrices * self.matrix_seconds
+        packed = n_matrices * (rows * inner + inner * right + rows * right) * dtype.itemsize
+        return flops * real / self.large_bytes_per_second + packed / self.pack_bytes_per_second
 
     def arranging_seconds(self, pair: Pair, dtype: DType) -> float:
         """What it takes to rearrange the second operand of a pair, once for all chunks of a batch."""
@@ -92,7 +111,7 @@ class CostModel:
             everything = tuple({*a, *b})
             if len(everything) > len(out):
                 flops = 2 * network.size(everything, batch_size) * flops_per_multiply(dtype)
-                total += flops * entry / self.gemm_bytes_per_second
+                total += flops * entry / self.small_bytes_per_second
         return total * (3 if training else 1)
 
     def all_seconds(

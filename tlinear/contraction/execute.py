@@ -13,34 +13,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlinear.arrays import Array
+from tlinear.contraction.kernel import kernel_of
 from tlinear.contraction.network import BATCH
-from tlinear.contraction.pair import Kernel
 from tlinear.contraction.plan import Plan
 
 __all__ = ["Tape", "contract", "contract_with_tape", "intermediates", "push_forward"]
 
 
 def contract(plan: Plan, operands: Sequence[Array]) -> Array:
-    """The network's result.  Every intermediate is dropped as soon as it is used."""
-    slots = _operand_slots(plan, operands)
-    for step, kernel in zip(plan.weight_steps, plan.weight_kernels, strict=True):
-        slots[step.out] = kernel(slots.pop(step.a), kernel.arrange(slots.pop(step.b)))
+    """The network's result.  Every intermediate of the input is dropped as soon as it is used."""
+    slots = _contract_weights(plan, operands)
     if not plan.batch_steps:
-        return _in_order(plan, slots[max(slots)], 1)
-    x, result, arranged = _batch(plan, operands, slots)
+        return _in_order(plan, slots[-1], 1)
+    x, arranged = slots[0], _arranged(plan, slots)
+    if len(x) <= plan.chunk_size:
+        return _through(plan, x, arranged)
+    result = _room_for_result(plan, len(x))
     for rows in _chunks(plan, len(x)):
-        _forward(plan, x[rows], arranged, result[rows])
+        _through(plan, x[rows], arranged, result[rows])
     return result
 
 
 def intermediates(plan: Plan, operands: Sequence[Array]) -> Iterator[tuple[str, str, Array]]:
     """Name, equation and array of each step's result, in order, for all samples at once."""
     batch_size = _batch_size(plan, operands)
-    slots = _operand_slots(plan, operands)
+    slots = _reduced(plan, operands)
     for step in plan.steps:
-        kernel = Kernel(step.pair, batch_size)
-        result = kernel(slots.pop(step.a), kernel.arrange(slots.pop(step.b))).reshape(kernel.shape_out)
-        slots[step.out] = result
+        kernel = kernel_of(step.pair, batch_size)
+        result = kernel(slots[step.a], kernel.arrange(slots[step.b])).reshape(kernel.shape_out)
+        slots.append(result)
         yield step.name, plan.equation(step), result
 
 
@@ -52,15 +53,18 @@ class Tape:
     ----------
     plan : Plan
     operand_shapes : tuple of shapes
-    slots : dict of int to array
+    slots : list of arrays
         Every operand, and what was contracted of those without a batch.
+    arranged : list of arrays
+        What the input meets in each step that has a batch.
     chunks : list of lists of arrays
-        For each chunk of the batch, what each of the remaining steps started from.
+        For each chunk of the batch, what each of those steps started from.
     """
 
     plan: Plan
     operand_shapes: tuple[tuple[int, ...], ...]
-    slots: dict[int, Array]
+    slots: list[Array]
+    arranged: list[Array]
     chunks: list[list[Array]]
 
     def pull_back(self, cotangent: Array) -> list[Array]:
@@ -68,53 +72,56 @@ class Tape:
 
         With ``C = A * B``, linear in both, ``dA = dC * conj(B)`` and ``dB = dC * conj(A)``.
         """
-        plan = self.plan
-        cotangents: dict[int, Array] = {}
+        plan, slots = self.plan, self.slots
+        n = len(plan.network.inputs)
         if plan.batch_steps:
-            self._pull_back_batch(cotangent, cotangents)
+            cotangents = self._pull_back_batch(cotangent)
         else:
-            cotangents[len(plan.network.inputs) + len(plan.steps) - 1] = _as_last(plan, cotangent)
-        for step, kernel in zip(reversed(plan.weight_steps), reversed(plan.weight_kernels), strict=True):
-            c = cotangents.pop(step.out)
-            a, b = _conj(self.slots[step.a]), _conj(self.slots[step.b])
-            cotangents[step.b] = kernel.restore(kernel.to_b(c, a))
-            cotangents[step.a] = kernel.to_a(c, kernel.arrange(b))
+            cotangents = {n + len(plan.steps) - 1: _as_last(plan, cotangent)}
+        for number in reversed(range(len(plan.weight_program))):
+            kernel, a, b = plan.weight_program[number]
+            c = cotangents.pop(n + number)
+            cotangents[b] = kernel.restore(kernel.to_b(c, _conj(slots[a])))
+            cotangents[a] = kernel.to_a(c, kernel.arrange(_conj(slots[b])))
         return [
             _expand(cotangents[k], axes, shape)
             for k, (axes, shape) in enumerate(zip(plan.reductions, self.operand_shapes, strict=True))
         ]
 
-    def _pull_back_batch(self, cotangent: Array, cotangents: dict[int, Array]) -> None:
-        plan = self.plan
-        steps, n_samples = plan.batch_steps, len(cotangent)
-        kernels = plan.kernels(min(plan.chunk_size, n_samples))
-        arranged = [_conj(kernel.arrange(self.slots[step.b])) for step, kernel in zip(steps, kernels, strict=True)]
-        sums = [np.zeros(b.shape, plan.dtype) for b in arranged]
+    def _pull_back_batch(self, cotangent: Array) -> dict[int, Array]:
+        """The gradients of the input and of what it meets, those summed over the chunks."""
+        plan, n_samples = self.plan, len(cotangent)
+        arranged = [_conj(b) for b in self.arranged]
+        sums: list[Array | None] = [None] * len(arranged)
         dx = np.empty((n_samples, *plan.network.shape(plan.network.reduced_inputs[0][1:])), plan.dtype)
         for rows, chunk in zip(_chunks(plan, n_samples), self.chunks, strict=True):
             c = _as_last(plan, cotangent[rows])
-            kernels = plan.kernels(rows.stop - rows.start)
-            for k in reversed(range(len(steps))):
-                sums[k] += kernels[k].to_b(c, _conj(chunk[k])).reshape(sums[k].shape)
-                c = kernels[k].to_a(c, arranged[k], None if k else dx[rows])
-        cotangents[0] = dx
-        for step, kernel, total in zip(steps, kernels, sums, strict=True):
-            cotangents[step.b] = kernel.restore(total)
+            program = plan.batch_program(rows.stop - rows.start)
+            for k in reversed(range(len(program))):
+                kernel, _ = program[k]
+                db, total = kernel.to_b(c, _conj(chunk[k])), sums[k]
+                sums[k] = db if total is None else np.add(total, db, out=total)
+                c = kernel.to_a(c, arranged[k], None if k else dx[rows])
+        cotangents = {0: dx}
+        for (kernel, b), meets, total in zip(plan.batch_program(n_samples), arranged, sums, strict=True):
+            cotangents[b] = kernel.restore(np.zeros_like(meets) if total is None else total)
+        return cotangents
 
 
 def contract_with_tape(plan: Plan, operands: Sequence[Array]) -> tuple[Array, Tape]:
     """The network's result, and the tape that pulls a cotangent of it back to the operands."""
-    slots = _operand_slots(plan, operands)
+    slots = _contract_weights(plan, operands)
     shapes = tuple(operand.shape for operand in operands)
-    for step, kernel in zip(plan.weight_steps, plan.weight_kernels, strict=True):
-        slots[step.out] = kernel(slots[step.a], kernel.arrange(slots[step.b]))
     if not plan.batch_steps:
-        return _in_order(plan, slots[max(slots)], 1), Tape(plan, shapes, slots, [])
-    x, result, arranged = _batch(plan, operands, slots)
-    chunks: list[list[Array]] = []
-    for rows in _chunks(plan, len(x)):
-        chunks.append(_forward(plan, x[rows], arranged, result[rows]))
-    return result, Tape(plan, shapes, slots, chunks)
+        return _in_order(plan, slots[-1], 1), Tape(plan, shapes, slots, [], [])
+    x, arranged = slots[0], _arranged(plan, slots)
+    chunks: list[list[Array]] = [[] for _ in _chunks(plan, len(x))]
+    if len(chunks) == 1:
+        return _through(plan, x, arranged, None, chunks[0]), Tape(plan, shapes, slots, arranged, chunks)
+    result = _room_for_result(plan, len(x))
+    for rows, chunk in zip(_chunks(plan, len(x)), chunks, strict=True):
+        _through(plan, x[rows], arranged, result[rows], chunk)
+    return result, Tape(plan, shapes, slots, arranged, chunks)
 
 
 def push_forward(plan: Plan, operands: Sequence[Array], tangents: Sequence[Array | None]) -> tuple[Array, Array]:
@@ -123,41 +130,55 @@ def push_forward(plan: Plan, operands: Sequence[Array], tangents: Sequence[Array
     With ``C = A * B``, by the product rule ``dC = dA * B + A * dB``.
     """
     batch_size = _batch_size(plan, operands)
-    slots = _operand_slots(plan, operands)
-    moving = {k: _reduce(array, plan.reductions[k]) for k, array in enumerate(tangents) if array is not None}
+    slots = _reduced(plan, operands)
+    moving = [None if array is None else _reduce(array, plan.reductions[k]) for k, array in enumerate(tangents)]
     for step in plan.steps:
-        kernel = Kernel(step.pair, batch_size)
-        a, b = slots.pop(step.a), kernel.arrange(slots.pop(step.b))
-        da, db = moving.pop(step.a, None), moving.pop(step.b, None)
-        slots[step.out] = kernel(a, b)
-        if da is not None:
-            moving[step.out] = kernel(da, b)
+        kernel = kernel_of(step.pair, batch_size)
+        a, b, da, db = slots[step.a], kernel.arrange(slots[step.b]), moving[step.a], moving[step.b]
+        slots.append(kernel(a, b))
+        moved = None if da is None else kernel(da, b)
         if db is not None:
             other = kernel(a, kernel.arrange(db))
-            moving[step.out] = moving[step.out] + other if da is not None else other
-    result = _in_order(plan, slots[max(slots)], batch_size)
-    return result, _in_order(plan, moving[max(moving)], batch_size) if moving else np.zeros_like(result)
+            moved = other if moved is None else moved + other
+        moving.append(moved)
+    result, last = _in_order(plan, slots[-1], batch_size), moving[-1]
+    return result, np.zeros_like(result) if last is None else _in_order(plan, last, batch_size)
 
 
-def _forward(plan: Plan, x: Array, arranged: Sequence[Array], out: Array) -> list[Array]:
-    """One chunk through the steps that have a batch, its result written into `out`; what each step started from."""
-    kernels = plan.kernels(len(x))
-    arrays = [x]
-    for kernel, b in zip(kernels[:-1], arranged[:-1], strict=True):
-        arrays.append(kernel(arrays[-1], b))
-    if plan.lies_in_order:
-        kernels[-1](arrays[-1], arranged[-1], out)
-    else:
-        out[...] = _in_order(plan, kernels[-1](arrays[-1], arranged[-1]), len(x))
-    return arrays
+def _contract_weights(plan: Plan, operands: Sequence[Array]) -> list[Array]:
+    """Every operand, and the result of each step that has no batch."""
+    slots = _reduced(plan, operands)
+    for kernel, a, b in plan.weight_program:
+        slots.append(kernel(slots[a], kernel.arrange(slots[b])))
+    return slots
 
 
-def _batch(plan: Plan, operands: Sequence[Array], slots: dict[int, Array]) -> tuple[Array, Array, list[Array]]:
-    """The input, room for the result, and what each step that has a batch meets, arranged for it."""
-    x, network = operands[0], plan.network
-    kernels = plan.kernels(min(plan.chunk_size, len(x)))
-    arranged = [kernel.arrange(slots[step.b]) for step, kernel in zip(plan.batch_steps, kernels, strict=True)]
-    return slots[0], np.empty((len(x), *network.shape(network.output[1:])), plan.dtype), arranged
+def _arranged(plan: Plan, slots: Sequence[Array]) -> list[Array]:
+    """What the input meets in each step that has a batch, as it meets it."""
+    return [kernel.arrange(slots[b]) for kernel, b in plan.batch_program(min(len(slots[0]), plan.chunk_size))]
+
+
+def _through(
+    plan: Plan, x: Array, arranged: Sequence[Array], out: Array | None = None, kept: list[Array] | None = None
+) -> Array:
+    """Some samples through the steps that have a batch, into `out` if given; what each step starts from is kept."""
+    n_samples, into = len(x), out if plan.lies_in_order else None
+    program = plan.batch_program(n_samples)
+    last = len(program) - 1
+    for k, (kernel, _) in enumerate(program):
+        if kept is not None:
+            kept.append(x)
+        x = kernel(x, arranged[k], into if k == last else None)
+    if into is not None:
+        return into
+    result = _in_order(plan, x, n_samples)
+    if out is not None:
+        out[...] = result
+    return result
+
+
+def _room_for_result(plan: Plan, n_samples: int) -> Array:
+    return np.empty((n_samples, *plan.network.shape(plan.network.output[1:])), plan.dtype)
 
 
 def _chunks(plan: Plan, n_samples: int) -> list[slice]:
@@ -171,6 +192,14 @@ def _batch_size(plan: Plan, operands: Sequence[Array]) -> int:
     return int(operands[0].shape[0]) if first[:1] == (BATCH,) else 1
 
 
+def _reduced(plan: Plan, operands: Sequence[Array]) -> list[Array]:
+    """The operands summed over the labels that they alone carry."""
+    return [
+        operand if not axes else operand.reshape(shape) if shape is not None else _reduce(operand, axes)
+        for operand, axes, shape in zip(operands, plan.reductions, plan.reduced_shapes, strict=True)
+    ]
+
+
 def _reduce(array: Array, axes: tuple[int, ...]) -> Array:
     """An operand summed over the labels that it alone carries; most are bonds of size 1."""
     if all(array.shape[axis] == 1 for axis in axes):
@@ -179,19 +208,17 @@ def _reduce(array: Array, axes: tuple[int, ...]) -> Array:
 
 
 def _expand(gradient: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
-    """The gradient of an operand that :func:`_reduce` had summed over `axes`."""
+    """The gradient of an operand that was summed over `axes`."""
     reduced = tuple(n for k, n in enumerate(shape) if k not in axes)
-    gradient = gradient.reshape(reduced)
-    return np.broadcast_to(np.expand_dims(gradient, axes), shape).copy() if axes else gradient
-
-
-def _operand_slots(plan: Plan, operands: Sequence[Array]) -> dict[int, Array]:
-    return {k: _reduce(array, plan.reductions[k]) for k, array in enumerate(operands)}
+    if all(shape[axis] == 1 for axis in axes):
+        return gradient.reshape(shape)
+    return np.broadcast_to(np.expand_dims(gradient.reshape(reduced), axes), shape).copy()
 
 
 def _in_order(plan: Plan, last: Array, batch_size: int) -> Array:
     """The last step's result with its axes in the order of the network's output."""
-    return last.reshape(plan.network.shape(plan.last_labels, batch_size)).transpose(plan.output_axes)
+    result = last.reshape(plan.network.shape(plan.last_labels, batch_size))
+    return result if plan.lies_in_order else result.transpose(plan.output_axes)
 
 
 def _as_last(plan: Plan, cotangent: Array) -> Array:

@@ -20,10 +20,11 @@ from numpy.typing import DTypeLike
 
 from tlinear.arrays import DType
 from tlinear.contraction.cost import CostModel, flops_per_multiply
+from tlinear.contraction.kernel import Kernel, kernel_of
 from tlinear.contraction.layout import lay_out
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.order import Order, factorized_orders, label_triples, reconstructed_order
-from tlinear.contraction.pair import Kernel, Pair
+from tlinear.contraction.pair import Pair
 from tlinear.errors import ImplementationError, ShapeError
 from tlinear.shapes import is_integer
 
@@ -32,9 +33,10 @@ __all__ = ["Implementation", "Mode", "Plan", "Step", "check_implementation", "pl
 Implementation: TypeAlias = Literal["factorized", "reconstructed", "auto"]
 Mode: TypeAlias = Literal["forward", "training"]
 
+_IMPLEMENTATIONS = get_args(Implementation)
 _MODEL = CostModel()
 _SMALLEST_CHUNK = 16
-_KERNELS_KEPT = 64
+_PROGRAMS_KEPT = 64
 _WORTH_A_SEARCH = 0.9
 
 
@@ -90,21 +92,18 @@ class Plan:
         return tuple(step for step in self.steps if step.pair.has_batch)
 
     @cached_property
-    def weight_kernels(self) -> tuple[Kernel, ...]:
-        """The weight steps, worked out."""
-        return tuple(Kernel(step.pair, 1) for step in self.weight_steps)
-
-    @cached_property
-    def _kernels(self) -> dict[int, tuple[Kernel, ...]]:
+    def _batch_programs(self) -> dict[int, tuple[tuple[Kernel, int], ...]]:
         return {}
 
-    def kernels(self, n_samples: int) -> tuple[Kernel, ...]:
-        """The batch steps, worked out for this many samples."""
-        found = self._kernels.get(n_samples)
+    def batch_program(self, n_samples: int) -> tuple[tuple[Kernel, int], ...]:
+        """The batch steps, worked out for this many samples, with the slot of what the input meets in each."""
+        found = self._batch_programs.get(n_samples)
         if found is None:
-            if len(self._kernels) >= _KERNELS_KEPT:
-                self._kernels.clear()
-            found = self._kernels[n_samples] = tuple(Kernel(step.pair, n_samples) for step in self.batch_steps)
+            if len(self._batch_programs) >= _PROGRAMS_KEPT:
+                self._batch_programs.clear()
+            found = self._batch_programs[n_samples] = tuple(
+                (kernel_of(step.pair, n_samples), step.b) for step in self.batch_steps
+            )
         return found
 
     @property
@@ -164,6 +163,20 @@ class Plan:
             tuple(labels.index(label) for label in lone)
             for labels, lone in zip(network.inputs, network.lone_labels, strict=True)
         )
+
+    @cached_property
+    def reduced_shapes(self) -> tuple[tuple[int, ...] | None, ...]:
+        """The shape of an operand without the labels of size 1 that it alone carries; None if none or others are."""
+        network = self.network
+        return tuple(
+            network.shape(labels) if lone and network.size(lone) == 1 and BATCH not in labels else None
+            for labels, lone in zip(network.reduced_inputs, network.lone_labels, strict=True)
+        )
+
+    @cached_property
+    def weight_program(self) -> tuple[tuple[Kernel, int, int], ...]:
+        """The weight steps, worked out, with the slots of their operands."""
+        return tuple((kernel_of(step.pair, 1), step.a, step.b) for step in self.weight_steps)
 
     @cached_property
     def output_axes(self) -> tuple[int, ...]:
@@ -238,8 +251,8 @@ def plan(
 
 def check_implementation(implementation: str) -> None:
     """Raise :class:`ImplementationError` unless `implementation` is one of the three."""
-    if implementation not in get_args(Implementation):
-        known = ", ".join(map(repr, get_args(Implementation)))
+    if implementation not in _IMPLEMENTATIONS:
+        known = ", ".join(map(repr, _IMPLEMENTATIONS))
         raise ImplementationError(f"implementation={implementation!r} is not known. Choose one of {known}.")
 
 
@@ -351,9 +364,17 @@ def _rebuilds_weight(network: Network, order: Order) -> bool:
 
 
 def _steps(network: Network, pairs: Sequence[tuple[int, int, Pair]], rebuilt: int = 0) -> tuple[Step, ...]:
-    """Name the steps; the result of step number `rebuilt` is named ``weight``."""
+    """Number and name the steps, those without a batch first; the result of number `rebuilt` is named ``weight``."""
     n = len(network.inputs)
+    order = sorted(range(len(pairs)), key=lambda k: pairs[k][2].has_batch)
+    slot = {**{k: k for k in range(n)}, **{n + old: n + new for new, old in enumerate(order)}}
     return tuple(
-        Step(a, b, n + k - 1, "result" if k == len(pairs) else "weight" if k == rebuilt else f"t{k}", pair)
-        for k, (a, b, pair) in enumerate(pairs, start=1)
+        Step(
+            slot[pairs[old][0]],
+            slot[pairs[old][1]],
+            n + new,
+            "result" if new == len(pairs) - 1 else "weight" if new == rebuilt - 1 else f"t{new + 1}",
+            pairs[old][2],
+        )
+        for new, old in enumerate(order)
     )

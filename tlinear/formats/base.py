@@ -351,7 +351,7 @@ class FactorizedTensor(ABC):
         """The number of entries of all operands together."""
         return self.network.n_parameters
 
-    @property
+    @cached_property
     def dtype(self) -> DType:
         """The dtype of the reconstruction."""
         return inexact_dtype(*(array.dtype for array in self.operands.values()))

@@ -1,0 +1,229 @@
+"""A pair for one batch size, its shapes and axes worked out: forward, and the two pullbacks.
+
+With ``C = A * B``: ``dA = dC * conj(B)`` and ``dB = dC * conj(A)``, each summed over what the operand
+does not carry, so that a pair costs two of its own kind to differentiate.  Both read and write the
+views that the forward pass reads and writes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from tlinear.arrays import Array
+from tlinear.contraction.network import Labels, Network
+from tlinear.contraction.pair import Pair
+
+__all__ = ["Kernel", "kernel_of"]
+
+Axes = tuple[int, ...]
+
+
+class Kernel(ABC):
+    """What a pair does to arrays of one batch size.  Arrays may come in any shape: they are read in order."""
+
+    shape_out: tuple[int, ...]
+
+    @abstractmethod
+    def arrange(self, b: Array) -> Array:
+        """B as A meets it: a copy where it does not lie so."""
+
+    @abstractmethod
+    def restore(self, db: Array) -> Array:
+        """What :meth:`to_b` returned, with the labels of B as axes."""
+
+    @abstractmethod
+    def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """``C``, from A and arranged B; written into `out`, if given, which is contiguous."""
+
+    @abstractmethod
+    def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
+        """``dA`` from ``dC`` and ``conj(B)`` arranged; written into `out`, if given, which is contiguous."""
+
+    @abstractmethod
+    def to_b(self, dc: Array, a: Array) -> Array:
+        """``dB``, arranged, from ``dC`` and ``conj(A)``."""
+
+
+def kernel_of(pair: Pair, batch_size: int) -> Kernel:
+    """The kernel of a pair.
+
+    Examples
+    --------
+    >>> net = Network(("A", "B"), ((0, 2), (2, 1)), (0, 1), ((0, 2), (1, 4), (2, 3)), n_in=1, n_modes=2)
+    >>> pair = Pair(net, a=(0, 2), b=(2, 1), out=(0, 1), lying=(0, 2), loops=(), rows=(0,), contracted=(2,), right=(1,))
+    >>> kernel = kernel_of(pair, batch_size=1)
+    >>> kernel(np.ones((2, 3)), kernel.arrange(np.ones((3, 4)))).shape
+    (2, 4)
+    """
+    return _Product(pair, batch_size) if pair.is_product else _Matmul(pair, batch_size)
+
+
+class _Matmul(Kernel):
+    """One call of matmul on stacks of matrices."""
+
+    def __init__(self, pair: Pair, batch_size: int) -> None:
+        network = pair.network
+        self.shape_a, self.shape_b = network.shape(pair.a, batch_size), network.shape(pair.b, batch_size)
+        self.shape_out = network.shape(pair.out, batch_size)
+        self.copy_axes = tuple(pair.a.index(label) for label in pair.lying) if pair.copies_a else None
+        self.copied_shape = network.shape(pair.lying, batch_size)
+        self.merged_a, self.axes_a = _view(network, pair.lying, (*pair.loops, pair.rows, pair.contracted), batch_size)
+        self.merged_c, self.axes_c = _view(network, pair.out, (*pair.loops, pair.rows, pair.right), batch_size)
+        shared = [run for run in pair.loops if run[0] in pair.b]
+        order = tuple(label for group in (*shared, pair.contracted, pair.right) for label in group)
+        self.order_b = tuple(pair.b.index(label) for label in order)
+        self.lies_b = order == pair.b
+        self.ordered_b = network.shape(order, batch_size)
+        self.matrices_b = (
+            *(network.size(run, batch_size) if run in shared else 1 for run in pair.loops),
+            network.size(pair.contracted, batch_size),
+            network.size(pair.right, batch_size),
+        )
+        self.summed = tuple(k for k, run in enumerate(pair.loops) if run not in shared)
+
+    def arrange(self, b: Array) -> Array:
+        if not self.lies_b:
+            b = b.reshape(self.shape_b).transpose(self.order_b)
+        return b.reshape(self.matrices_b)
+
+    def restore(self, db: Array) -> Array:
+        return db.reshape(self.shape_b) if self.lies_b else _unpermute(db.reshape(self.ordered_b), self.order_b)
+
+    def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        a = self._matrices_a(a)
+        if out is None:
+            if self.axes_c is None:
+                return np.asarray(np.matmul(a, b))
+            out = np.empty(self.merged_c, a.dtype)
+        np.matmul(a, b, out=self._matrices_c(out))
+        return out
+
+    def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
+        dc, b = self._matrices_c(dc), b.mT
+        if self.copy_axes is not None:
+            copied = self._to_lying(dc, b, np.empty(self.merged_a, dc.dtype))
+            da = _unpermute(copied.reshape(self.copied_shape), self.copy_axes)
+            if out is None:
+                return np.ascontiguousarray(da)
+            out[...] = da.reshape(out.shape)
+            return out
+        if out is not None:
+            return self._to_lying(dc, b, out)
+        if self.axes_a is None:
+            return np.asarray(np.matmul(dc, b))
+        return self._to_lying(dc, b, np.empty(self.merged_a, dc.dtype))
+
+    def to_b(self, dc: Array, a: Array) -> Array:
+        db = np.matmul(self._matrices_a(a).mT, self._matrices_c(dc))
+        return np.asarray(np.add.reduce(db, axis=self.summed) if self.summed else db)
+
+    def _to_lying(self, dc: Array, b: Array, out: Array) -> Array:
+        merged = out.reshape(self.merged_a)
+        np.matmul(dc, b, out=merged if self.axes_a is None else merged.transpose(self.axes_a))
+        return out
+
+    def _matrices_a(self, a: Array) -> Array:
+        if self.copy_axes is not None:
+            a = np.ascontiguousarray(a.reshape(self.shape_a).transpose(self.copy_axes))
+        a = a.reshape(self.merged_a)
+        return a if self.axes_a is None else a.transpose(self.axes_a)
+
+    def _matrices_c(self, c: Array) -> Array:
+        c = c.reshape(self.merged_c)
+        return c if self.axes_c is None else c.transpose(self.axes_c)
+
+
+class _Product(Kernel):
+    """One broadcast multiplication; its pullbacks sum over the runs of labels that an operand does not have."""
+
+    def __init__(self, pair: Pair, batch_size: int) -> None:
+        network = pair.network
+        self.shape_out = network.shape(pair.out, batch_size)
+        self.shape_b = network.shape(pair.b, batch_size)
+        runs = _common_runs(pair.out, (pair.a, pair.b))
+        self.runs_a, self.runs_b = (_places(labels, runs) for labels in (pair.a, pair.b))
+        self.runs_c = list(range(len(runs)))
+        self.merged_c = tuple(network.size(run, batch_size) for run in runs)
+        self.merged_a = tuple(self.merged_c[k] for k in self.runs_a)
+        self.merged_b = tuple(self.merged_c[k] for k in self.runs_b)
+        self.spread_a, self.axes_a = _spread(network, pair.a, runs, batch_size)
+        self.spread_b, self.axes_b = _spread(network, pair.b, runs, batch_size)
+
+    def arrange(self, b: Array) -> Array:
+        b = b.reshape(self.spread_b)
+        return b if self.axes_b is None else b.transpose(self.axes_b)
+
+    def restore(self, db: Array) -> Array:
+        return db.reshape(self.shape_b)
+
+    def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        a = a.reshape(self.spread_a)
+        if self.axes_a is not None:
+            a = a.transpose(self.axes_a)
+        c = np.empty(self.merged_c, a.dtype) if out is None else out.reshape(self.merged_c)
+        np.multiply(a, b, out=c)
+        return c
+
+    def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
+        dc = dc.reshape(self.merged_c)
+        if self.runs_a == self.runs_c:
+            da = np.asarray(dc * b)
+        else:
+            runs_b = sorted(self.runs_b)
+            b = b.reshape([self.merged_c[k] for k in runs_b])
+            da = np.asarray(np.einsum(dc, self.runs_c, b, runs_b, self.runs_a, order="C"))
+        if out is None:
+            return da
+        out[...] = da.reshape(out.shape)
+        return out
+
+    def to_b(self, dc: Array, a: Array) -> Array:
+        dc, a = dc.reshape(self.merged_c), a.reshape(self.merged_a)
+        return np.asarray(np.einsum(dc, self.runs_c, a, self.runs_a, self.runs_b, order="C"))
+
+
+def _view(
+    network: Network, labels: Labels, groups: Sequence[Labels], batch_size: int
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """The shape with each group merged, as they lie, and the axes that bring them into order; None for as is."""
+    ranked = sorted(range(len(groups)), key=lambda k: labels.index(groups[k][0]) if groups[k] else len(labels))
+    axes = tuple(ranked.index(k) for k in range(len(groups)))
+    shape = tuple(network.size(groups[k], batch_size) for k in ranked)
+    return shape, None if axes == tuple(range(len(axes))) else axes
+
+
+def _spread(
+    network: Network, labels: Labels, runs: Sequence[Labels], batch_size: int
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """As :func:`_view`, with an axis of size 1 for every run that `labels` do not have."""
+    return _view(network, labels, [run if run[0] in labels else () for run in runs], batch_size)
+
+
+def _places(labels: Labels, runs: Sequence[Labels]) -> list[int]:
+    """Which runs `labels` consist of, in their order."""
+    return sorted((k for k, run in enumerate(runs) if run[0] in labels), key=lambda k: labels.index(runs[k][0]))
+
+
+def _common_runs(labels: Labels, others: Sequence[Labels]) -> list[Labels]:
+    """`labels` cut wherever a label does not follow its predecessor in all of the others that have either."""
+    runs: list[Labels] = []
+    for label in labels:
+        if runs and all(_follows(runs[-1][-1], label, other) for other in others):
+            runs[-1] = (*runs[-1], label)
+        else:
+            runs.append((label,))
+    return runs
+
+
+def _follows(first: int, second: int, labels: Labels) -> bool:
+    if first in labels and second in labels:
+        return labels.index(second) == labels.index(first) + 1
+    return first not in labels and second not in labels
+
+
+def _unpermute(array: Array, axes: Axes) -> Array:
+    """What ``array.transpose(axes)`` came from."""
+    return array.transpose([axes.index(k) for k in range(len(axes))])
