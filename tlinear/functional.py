@@ -9,8 +9,9 @@ feature, and y is cropped, so that the layer is that of ``W.to_matrix()[:out_fea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,14 +20,16 @@ from tlinear.arguments import check_bias, check_cotangent, check_features, check
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype
 from tlinear.contraction.execute import Tape, contract, contract_with_tape, intermediates, push_forward
 from tlinear.contraction.plan import Implementation, Mode, Plan, batch_bucket, cached_plan, check_implementation
-from tlinear.errors import FactorizationError
+from tlinear.errors import FactorizationError, OptionError
 from tlinear.formats.base import FactorizedTensor
 from tlinear.named_arrays import check_known_names
 
 __all__ = [
     "Gradients",
+    "Memory",
     "Pullback",
     "Trace",
+    "Wrt",
     "bias_gradient",
     "check_weight",
     "factorized_linear",
@@ -36,6 +39,9 @@ __all__ = [
     "named_parameters",
 ]
 
+Memory: TypeAlias = Literal["store", "recompute"]
+Wrt: TypeAlias = Iterable[str] | None
+
 
 @dataclass(frozen=True)
 class Gradients:
@@ -43,13 +49,13 @@ class Gradients:
 
     Attributes
     ----------
-    x : array
-        The gradient of the input, in its shape and dtype.
+    x : array, or None
+        The gradient of the input, in its shape and dtype; None if it was not asked for.
     parameters : dict of str to array
-        The gradient of every parameter, by the names that ``layer.parameters()`` has.
+        The gradients of the parameters asked for, by the names that ``layer.parameters()`` has.
     """
 
-    x: Array
+    x: Array | None
     parameters: dict[str, Array]
 
 
@@ -117,18 +123,23 @@ class Pullback:
 
     call: _Call
     tape: Tape
+    wrt: frozenset[str] | None
 
     def __call__(self, dy: ArrayLike) -> Gradients:
-        call = self.call
+        call, wrt = self.call, self.wrt
         cotangent = check_cotangent(dy, (*call.batch_shape, call.out_features), call.result_dtype)
-        dx, *gradients = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape))
+        operands = {f"weight.{name}": operand for name, operand in call.weight.operands.items()}
+        asked = None if wrt is None else [k for k, name in enumerate(("x", *operands)) if name in wrt]
+        found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape), asked)
         parameters = {
-            f"weight.{name}": np.ascontiguousarray(match_dtype(gradient, operand.dtype))
-            for (name, operand), gradient in zip(call.weight.operands.items(), gradients, strict=True)
+            name: np.ascontiguousarray(match_dtype(found[k], operand.dtype))
+            for k, (name, operand) in enumerate(operands.items(), start=1)
+            if k in found
         }
-        if call.bias is not None:
+        if call.bias is not None and (wrt is None or "bias" in wrt):
             parameters["bias"] = bias_gradient(cotangent, call.bias)
-        return Gradients(match_dtype(call.merge(dx, call.in_features), inexact_dtype(call.x.dtype)), parameters)
+        dx = match_dtype(call.merge(found[0], call.in_features), inexact_dtype(call.x.dtype)) if 0 in found else None
+        return Gradients(dx, parameters)
 
 
 def linear_vjp(
@@ -139,15 +150,40 @@ def linear_vjp(
     in_features: int | None = None,
     out_features: int | None = None,
     implementation: Implementation = "auto",
+    wrt: Wrt = None,
+    memory: Memory = "store",
 ) -> tuple[Array, Pullback]:
     """The result of :func:`factorized_linear`, and the pullback of its cotangents.
 
     The pullback walks the steps of the forward plan backwards, two products a step.  It holds `x`
     and the operands, not copies of them: change none of them in place before it is called.
+
+    Parameters
+    ----------
+    x, weight, bias, in_features, out_features, implementation
+        As for :func:`factorized_linear`.
+    wrt : iterable of str, optional
+        The gradients to compute: ``"x"``, ``"bias"``, and names such as ``"weight.cores.0"``.  All unless given.
+    memory : {'store', 'recompute'}
+        Keep every intermediate, or only `x` and the operands, and compute the intermediates of a chunk of
+        the batch anew when its cotangent comes, which takes the time of another forward pass.
+
+    Raises
+    ------
+    ParameterError
+        When `wrt` names what the layer does not have.
+    OptionError
+        When `memory` is none of the two.
     """
+    if memory not in ("store", "recompute"):
+        raise OptionError(f"memory={memory!r} is not known. Choose one of 'store', 'recompute'.")
     call = _Call.prepare(x, weight, bias, implementation, "training", features=(in_features, out_features))
-    result, tape = contract_with_tape(call.plan, call.operands)
-    return call.output(result), Pullback(call, tape)
+    asked = None
+    if wrt is not None:
+        asked = frozenset([wrt] if isinstance(wrt, str) else wrt)
+        check_known_names(asked, ("x", *named_parameters(weight, call.bias)), "The names in wrt")
+    result, tape = contract_with_tape(call.plan, call.operands, store=memory == "store")
+    return call.output(result), Pullback(call, tape, asked)
 
 
 def linear_jvp(

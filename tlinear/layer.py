@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypedDict
 
 import numpy as np
@@ -16,8 +16,10 @@ from tlinear.decomposition import Allocation, Decomposition, decompose
 from tlinear.errors import OptionError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.functional import (
-    Gradients,
+    Memory,
+    Pullback,
     Trace,
+    Wrt,
     check_weight,
     factorized_linear,
     linear_jvp,
@@ -327,8 +329,8 @@ class FactorizedLinear(Layer):
     def __call__(self, x: ArrayLike) -> Array:
         return factorized_linear(x, self.weight, self.bias, **self._settings)
 
-    def vjp(self, x: ArrayLike) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
-        return linear_vjp(x, self.weight, self.bias, **self._settings)
+    def vjp(self, x: ArrayLike, wrt: Wrt = None, *, memory: Memory = "store") -> tuple[Array, Pullback]:
+        return linear_vjp(x, self.weight, self.bias, wrt=wrt, memory=memory, **self._settings)
 
     def jvp(
         self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
@@ -353,11 +355,9 @@ class FactorizedLinear(Layer):
               (1, 5), 20 FLOPs
           in all 36 FLOPs, 248 bytes moved, at most 56 bytes of intermediates alive; predicted 4 us
         """
-        parameters = self.parameters().values()
-        dtype = compute_dtype(inexact_dtype(*(array.dtype for array in parameters)))
-        return plan(
-            self.weight.layer_network, implementation=self.implementation, mode=mode, batch_size=batch_size, dtype=dtype
-        )
+        dtype = compute_dtype(inexact_dtype(*(array.dtype for array in self.parameters().values())))
+        network, implementation = self.weight.layer_network, self.implementation
+        return plan(network, implementation=implementation, mode=mode, batch_size=batch_size, dtype=dtype)
 
     def __repr__(self) -> str:
         dense = self.in_features * self.out_features + (0 if self.bias is None else self.out_features)

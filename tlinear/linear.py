@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -85,7 +85,7 @@ class Layer(ABC):
             )
         gradients = self._pullback(dy)
         self._pullback, self._gradients = None, gradients.parameters
-        return gradients.x
+        return cast(Array, gradients.x)
 
     @property
     def gradients(self) -> dict[str, Array]:

@@ -28,7 +28,7 @@ def test_chunks_change_neither_the_result_nor_the_gradients(case, implementation
         np.testing.assert_array_equal(contract(whole, operands), expected)
         np.testing.assert_array_equal(contract(cut, operands), expected)
         results = [contract_with_tape(each, operands) for each in (whole, cut)]
-        gradients = [tape.pull_back(dy) for _, tape in results]
+        gradients = [list(tape.pull_back(dy).values()) for _, tape in results]
         for (y, _), found in zip(results, gradients, strict=True):
             np.testing.assert_array_equal(y, expected)
             np.testing.assert_array_equal(

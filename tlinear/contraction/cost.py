@@ -69,7 +69,9 @@ class CostModel:
             total += self._matmul_seconds(pair, batch_size, dtype)
         if not training:
             return total
-        return 3 * total + 2 * pair.entries_summed(batch_size) * entry / rate
+        summed = pair.entries_summed(batch_size) * entry
+        rate = self.cache_bytes_per_second if summed <= self.cache_bytes else self.memory_bytes_per_second
+        return 3 * total + 2 * summed / rate
 
     def _matmul_seconds(self, pair: Pair, batch_size: int, dtype: DType) -> float:
         """What the matrix products take beyond moving their arrays."""

@@ -7,7 +7,7 @@ one chunk stay in the cache, and the gradients of the operands are summed over t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,7 @@ def intermediates(plan: Plan, operands: Sequence[Array]) -> Iterator[tuple[str, 
 
 @dataclass(frozen=True)
 class Tape:
-    """What the forward pass must remember for the backward pass: every operand and intermediate.
+    """What the forward pass must remember for the backward pass.
 
     Attributes
     ----------
@@ -57,70 +57,99 @@ class Tape:
         Every operand, and what was contracted of those without a batch.
     arranged : list of arrays
         What the input meets in each step that has a batch.
-    chunks : list of lists of arrays
-        For each chunk of the batch, what each of those steps started from.
+    chunks : list of lists of arrays, or None
+        For each chunk of the batch, what each of those steps started from; None if that is computed anew.
     """
 
     plan: Plan
     operand_shapes: tuple[tuple[int, ...], ...]
     slots: list[Array]
     arranged: list[Array]
-    chunks: list[list[Array]]
+    chunks: list[list[Array]] | None
 
-    def pull_back(self, cotangent: Array) -> list[Array]:
-        """The gradient of every operand: the adjoint of the forward map, step by step from the last.
+    def pull_back(self, cotangent: Array, wanted: Collection[int] | None = None) -> dict[int, Array]:
+        """The gradients of the operands of the `wanted` numbers, by default of all: the adjoint of the forward map.
 
-        With ``C = A * B``, linear in both, ``dA = dC * conj(B)`` and ``dB = dC * conj(A)``.
+        Step by step from the last: with ``C = A * B``, linear in both, ``dA = dC * conj(B)`` and ``dB = dC *
+        conj(A)``.  What no wanted gradient depends on is not computed.
         """
         plan, slots = self.plan, self.slots
         n = len(plan.network.inputs)
+        operands = range(n) if wanted is None else sorted(wanted)
+        needed = [slot in operands for slot in range(n)]
+        for step in plan.steps:
+            needed.append(needed[step.a] or needed[step.b])
         if plan.batch_steps:
-            cotangents = self._pull_back_batch(cotangent)
+            cotangents = self._pull_back_batch(cotangent, needed)
         else:
             cotangents = {n + len(plan.steps) - 1: _as_last(plan, cotangent)}
         for number in reversed(range(len(plan.weight_program))):
             kernel, a, b = plan.weight_program[number]
+            if not needed[n + number]:
+                continue
             c = cotangents.pop(n + number)
-            cotangents[b] = kernel.restore(kernel.to_b(c, _conj(slots[a])))
-            cotangents[a] = kernel.to_a(c, kernel.arrange(_conj(slots[b])))
-        return [
-            _expand(cotangents[k], axes, shape)
-            for k, (axes, shape) in enumerate(zip(plan.reductions, self.operand_shapes, strict=True))
-        ]
+            if needed[b]:
+                cotangents[b] = kernel.restore(kernel.to_b(c, _conj(slots[a])))
+            if needed[a]:
+                cotangents[a] = kernel.to_a(c, kernel.arrange(_conj(slots[b])))
+        return {k: _expand(cotangents[k], plan.reductions[k], self.operand_shapes[k]) for k in operands}
 
-    def _pull_back_batch(self, cotangent: Array) -> dict[int, Array]:
+    def _pull_back_batch(self, cotangent: Array, needed: Sequence[bool]) -> dict[int, Array]:
         """The gradients of the input and of what it meets, those summed over the chunks."""
         plan, n_samples = self.plan, len(cotangent)
         arranged = [_conj(b) for b in self.arranged]
         sums: list[Array | None] = [None] * len(arranged)
-        dx = np.empty((n_samples, *plan.network.shape(plan.network.reduced_inputs[0][1:])), plan.dtype)
-        for rows, chunk in zip(_chunks(plan, n_samples), self.chunks, strict=True):
+        cotangents: dict[int, Array] = {}
+        if needed[0]:
+            cotangents[0] = np.empty((n_samples, *self.slots[0].shape[1:]), plan.dtype)
+        # the earliest step that any wanted gradient depends on
+        first = next((k for k, step in enumerate(plan.batch_steps) if needed[step.a] or needed[step.b]), len(sums))
+        for number, rows in enumerate(_chunks(plan, n_samples)):
+            chunk = self._started_from(number, rows)
             c = _as_last(plan, cotangent[rows])
             program = plan.batch_program(rows.stop - rows.start)
-            for k in reversed(range(len(program))):
-                kernel, _ = program[k]
-                db, total = kernel.to_b(c, _conj(chunk[k])), sums[k]
-                sums[k] = db if total is None else np.add(total, db, out=total)
-                c = kernel.to_a(c, arranged[k], None if k else dx[rows])
-        cotangents = {0: dx}
+            for k in reversed(range(first, len(program))):
+                kernel, b = program[k]
+                if needed[b]:
+                    db, total = kernel.to_b(c, _conj(chunk[k])), sums[k]
+                    sums[k] = db if total is None else np.add(total, db, out=total)
+                if k > first or needed[0]:
+                    c = kernel.to_a(c, arranged[k], None if k else cotangents[0][rows])
         for (kernel, b), meets, total in zip(plan.batch_program(n_samples), arranged, sums, strict=True):
-            cotangents[b] = kernel.restore(np.zeros_like(meets) if total is None else total)
+            if needed[b]:
+                cotangents[b] = kernel.restore(np.zeros_like(meets) if total is None else total)
         return cotangents
 
+    def _started_from(self, number: int, rows: slice) -> list[Array]:
+        """What each step that has a batch started from in one chunk."""
+        if self.chunks is not None:
+            return self.chunks[number]
+        kept: list[Array] = []
+        _through(self.plan, self.slots[0][rows], self.arranged, None, kept)
+        return kept
 
-def contract_with_tape(plan: Plan, operands: Sequence[Array]) -> tuple[Array, Tape]:
-    """The network's result, and the tape that pulls a cotangent of it back to the operands."""
+
+def contract_with_tape(plan: Plan, operands: Sequence[Array], *, store: bool = True) -> tuple[Array, Tape]:
+    """The network's result, and the tape that pulls a cotangent of it back to the operands.
+
+    With `store` the tape holds every intermediate; without, those of the input are computed anew, chunk
+    by chunk, when a cotangent comes.
+    """
     slots = _contract_weights(plan, operands)
     shapes = tuple(operand.shape for operand in operands)
     if not plan.batch_steps:
         return _in_order(plan, slots[-1], 1), Tape(plan, shapes, slots, [], [])
     x, arranged = slots[0], _arranged(plan, slots)
-    chunks: list[list[Array]] = [[] for _ in _chunks(plan, len(x))]
-    if len(chunks) == 1:
-        return _through(plan, x, arranged, None, chunks[0]), Tape(plan, shapes, slots, arranged, chunks)
-    result = _room_for_result(plan, len(x))
-    for rows, chunk in zip(_chunks(plan, len(x)), chunks, strict=True):
-        _through(plan, x[rows], arranged, result[rows], chunk)
+    rows_of = _chunks(plan, len(x))
+    chunks: list[list[Array]] | None = [[] for _ in rows_of] if store else None
+    result = None if len(rows_of) == 1 else _room_for_result(plan, len(x))
+    for number, rows in enumerate(rows_of):
+        kept = None if chunks is None else chunks[number]
+        if result is None:
+            result = _through(plan, x, arranged, None, kept)
+        else:
+            _through(plan, x[rows], arranged, result[rows], kept)
+    assert result is not None
     return result, Tape(plan, shapes, slots, arranged, chunks)
 
 

@@ -13,33 +13,41 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tlinear.contraction.network import BATCH, Labels, Network
-from tlinear.contraction.order import Order
+from tlinear.contraction.order import Order, label_triples
 from tlinear.contraction.pair import Pair, stand_together
 
 __all__ = ["lay_out", "ways"]
 
-_BEAM = 6
+_BEAM = 8
 _MANY_LABELS = 3
 
 
 @dataclass(frozen=True)
 class _State:
-    """How far a search has come: what the steps so far cost, and how the slots that are open lie."""
+    """How far a search has come: what the steps so far cost, also with the next one, and how the open slots lie."""
 
     seconds: float
+    expected: float
     lying: Mapping[int, Labels]
     pairs: tuple[tuple[int, int, Pair], ...] = field(default=(), compare=False)
 
 
 def lay_out(
-    network: Network, order: Order, seconds: Callable[[Pair, bool], float]
+    network: Network,
+    order: Order,
+    seconds: Callable[[Pair, bool], float],
+    copy_seconds: Callable[[Labels], float],
+    *,
+    single: bool,
 ) -> tuple[tuple[int, int, Pair], ...]:
     """The slots and the pair of each step, of the sequence that takes the least time together.
 
-    `seconds` says what a pair costs, and is told whether it is the last one.
+    `seconds` says what a pair costs, and is told whether it is the last one; `copy_seconds` what it
+    costs to rearrange an array.  Of a `single` sample the batch is an axis of size 1, and may stand anywhere.
     """
     n = len(network.inputs)
-    states = [_State(0.0, dict(enumerate(network.reduced_inputs)))]
+    summed_next = _summed_next(network, order)
+    states = [_State(0.0, 0.0, dict(enumerate(network.reduced_inputs)))]
     for number, pair in enumerate(order):
         reached: dict[Labels, _State] = {}
         last = number == len(order) - 1
@@ -49,12 +57,31 @@ def lay_out(
             a, b = _larger_first(network, pair, state.lying)
             for way in ways(network, state.lying[a], state.lying[b], keep):
                 cost = state.seconds + seconds(way, last)
-                lying = {**rest, n + number: way.out}
+                out = _batch_first(way.out) if single else way.out
+                lying = {**rest, n + number: out}
                 key = tuple(label for slot in sorted(lying) if slot >= n for label in (slot, *lying[slot]))
                 if key not in reached or cost < reached[key].seconds:
-                    reached[key] = _State(cost, lying, (*state.pairs, (a, b, way)))
-        states = heapq.nsmallest(_BEAM, reached.values(), key=lambda state: state.seconds)
+                    ahead = 0.0 if _side_by_side(summed_next[n + number], out) else copy_seconds(out)
+                    reached[key] = _State(cost, cost + ahead, lying, (*state.pairs, (a, b, way)))
+        states = heapq.nsmallest(_BEAM, reached.values(), key=lambda state: state.expected)
     return states[0].pairs
+
+
+def _summed_next(network: Network, order: Order) -> list[frozenset[int]]:
+    """For each slot, the labels that the step which it goes into sums over."""
+    slots: list[frozenset[int]] = [frozenset()] * (len(network.inputs) + len(order))
+    for (a, b), (left, right, out) in zip(order, label_triples(network, order), strict=True):
+        slots[a] = slots[b] = frozenset(left) & frozenset(right) - frozenset(out)
+    return slots
+
+
+def _side_by_side(group: frozenset[int], labels: Labels) -> bool:
+    places = [k for k, label in enumerate(labels) if label in group]
+    return not places or places[-1] - places[0] == len(places) - 1
+
+
+def _batch_first(labels: Labels) -> Labels:
+    return (BATCH, *(label for label in labels if label != BATCH)) if BATCH in labels else labels
 
 
 def _larger_first(network: Network, pair: tuple[int, int], lying: Mapping[int, Labels]) -> tuple[int, int]:

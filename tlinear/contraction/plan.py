@@ -128,7 +128,7 @@ class Plan:
         n_chunks, size = _n_chunks(self.batch_size, self.chunk_size), min(self.chunk_size, self.batch_size)
         pairs, training = [step.pair for step in self.steps], self.mode == "training"
         total = _MODEL.all_seconds(pairs, n_chunks, size, self.dtype, training=training)
-        if not self.lies_in_order:
+        if not self.lies_in_order and self.batch_size > 1:
             n_entries = self.network.size(self.network.output, self.batch_size)
             total += _MODEL.copy_seconds(n_entries, self.dtype) * (2 if training else 1)
         return total
@@ -294,9 +294,14 @@ class _Problem:
         """What a pair costs in chunks of this size, with the copy that puts a last result in order."""
         n_chunks, training = _n_chunks(self.batch_size, chunk_size), self.mode == "training"
         total = _MODEL.all_seconds([pair], n_chunks, chunk_size, self.dtype, training=training)
-        if last and pair.out != self.network.output:
+        if last and pair.out != self.network.output and self.batch_size > 1:
             total += _MODEL.copy_seconds(self.network.size(pair.out, self.batch_size), self.dtype)
         return total
+
+    def copy_seconds(self, labels: Labels, chunk_size: int) -> float:
+        """What it costs to rearrange an array in every chunk of this size."""
+        n_chunks = _n_chunks(self.batch_size, chunk_size) if BATCH in labels else 1
+        return n_chunks * _MODEL.copy_seconds(self.network.size(labels, chunk_size), self.dtype)
 
 
 @lru_cache(maxsize=512)
@@ -339,7 +344,13 @@ def _plan_of(problem: _Problem, order: Order, implementation: Literal["factorize
     """The best layout and chunk of an order; the layout is searched for the whole batch and for a small chunk."""
     candidates = []
     for size in dict.fromkeys((problem.chunk_sizes[0], problem.small_chunk)):
-        pairs = lay_out(problem.network, order, partial(problem.layout_seconds, chunk_size=size))
+        pairs = lay_out(
+            problem.network,
+            order,
+            partial(problem.layout_seconds, chunk_size=size),
+            partial(problem.copy_seconds, chunk_size=size),
+            single=problem.batch_size == 1,
+        )
         steps = _steps(problem.network, pairs, rebuilt=len(order) - 1 if implementation == "reconstructed" else 0)
         candidates += [
             Plan(problem.network, implementation, problem.mode, problem.batch_size, problem.dtype, steps, chunk)

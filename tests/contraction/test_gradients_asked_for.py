@@ -1,0 +1,67 @@
+"""Only the gradients asked for are computed, and they are the same; memory='recompute' changes none of them."""
+
+import itertools
+
+import numpy as np
+import pytest
+from cases import IMPLEMENTATIONS, cases
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tlinear
+from tlinear import FactorizedLinear
+from tlinear.contraction import kernel
+from tlinear.errors import OptionError, ParameterError
+
+
+@given(cases(), st.sampled_from(IMPLEMENTATIONS), st.sampled_from(["store", "recompute"]), st.data())
+def test_what_is_asked_for_is_what_all_would_give(case, implementation, memory, data):
+    layer = FactorizedLinear.from_weight(case.weight, case.bias, implementation=implementation)
+    y, pullback = layer.vjp(case.x)
+    everything = pullback(case.dy)
+    wrt = data.draw(st.sets(st.sampled_from(["x", *layer.parameters()])))
+    again, pullback = layer.vjp(case.x, wrt, memory=memory)
+    some = pullback(case.dy)
+    np.testing.assert_array_equal(again, y)
+    assert set(some.parameters) == wrt - {"x"}
+    for name, gradient in some.parameters.items():
+        assert gradient.dtype == everything.parameters[name].dtype
+        np.testing.assert_array_equal(gradient, everything.parameters[name])
+    if "x" in wrt:
+        np.testing.assert_array_equal(some.x, everything.x)
+    else:
+        assert some.x is None
+
+
+def test_no_product_is_done_for_what_is_not_asked_for(monkeypatch):
+    """Of a sweep over n cores: n products for all cores, n - 1 for the cotangents between them, and one for x."""
+    layer = FactorizedLinear((4, 8, 4), (4, 8, 4), factorization="tt", rank=3, implementation="factorized", rng=0)
+    x = np.ones((5, 128))
+    counts = {}
+    for wrt in (None, ["x"], ["bias"], [], ["weight.cores.0"], list(layer.parameters())):
+        _, pullback = layer.vjp(x, wrt)
+        calls = itertools.count()
+        with monkeypatch.context() as patch:
+            for cls, name in itertools.product((kernel._Matmul, kernel._Product), ("to_a", "to_b")):
+                plain = getattr(cls, name)
+                patch.setattr(cls, name, lambda *a, plain=plain, calls=calls: (next(calls), plain(*a))[1])
+            pullback(np.ones((5, 128)))
+        counts[None if wrt is None else tuple(wrt)] = next(calls)
+    n_steps = len(layer.plan(5, mode="training").steps)
+    assert counts[None] == 2 * n_steps
+    assert counts[tuple(layer.parameters())] == 2 * n_steps - 1
+    assert counts["bias",] == counts[()] == 0
+    assert max(counts["x",], counts["weight.cores.0",]) <= n_steps
+
+
+def test_unknown_names_and_policies_are_refused():
+    layer = FactorizedLinear((4, 4), (2, 5), factorization="tt", rank=2, bias=False, rng=0)
+    for wrt in (["cores.0"], ["bias"], "weight"):
+        with pytest.raises(
+            ParameterError, match=r"The names in wrt do not match. Unknown: .*Choose from \['weight.cores"
+        ):
+            layer.vjp(np.ones(16), wrt)
+    with pytest.raises(OptionError, match="memory='checkpoint' is not known. Choose one of 'store', 'recompute'"):
+        layer.vjp(np.ones(16), memory="checkpoint")
+    y, pullback = tlinear.FactorizedLinear((4, 4), (2, 5), rng=0).vjp(np.ones(16), "x")
+    assert not pullback(y).parameters
