@@ -329,9 +329,10 @@ class _Call:
     def output(self, result: Array) -> Array:
         """A result ``[b, o1..om]`` with the bias added, in the shape and dtype of y."""
         y = self.merge(result, self.out_features)
-        if self.bias is not None:
-            y = y + self.bias
         y = np.ascontiguousarray(y)
+        if self.bias is not None:
+            # the result is this call's own, so that nobody sees it change
+            y = np.add(y, self.bias, out=y) if y.dtype == self.result_dtype else y + self.bias
         return y if y.dtype == self.result_dtype else y.astype(self.result_dtype)
 
 

@@ -19,10 +19,12 @@ from tlinear.contraction.plan import Plan
 
 __all__ = ["Tape", "contract", "contract_with_tape", "intermediates", "push_forward"]
 
+_DROPPED = np.empty(0)
+
 
 def contract(plan: Plan, operands: Sequence[Array]) -> Array:
     """The network's result.  Every intermediate of the input is dropped as soon as it is used."""
-    slots = _contract_weights(plan, operands)
+    slots = _contract_weights(plan, operands, drop=True)
     if not plan.batch_steps:
         return _in_order(plan, slots[-1], 1)
     x, arranged = slots[0], _arranged(plan, slots)
@@ -87,7 +89,7 @@ class Tape:
             kernel, a, b = plan.weight_program[number]
             if not needed[n + number]:
                 continue
-            c = cotangents.pop(n + number)
+            c = np.ascontiguousarray(cotangents.pop(n + number))
             if needed[b]:
                 cotangents[b] = kernel.restore(kernel.to_b(c, _conj(slots[a])))
             if needed[a]:
@@ -115,6 +117,7 @@ class Tape:
                     sums[k] = db if total is None else np.add(total, db, out=total)
                 if k > first or needed[0]:
                     c = kernel.to_a(c, arranged[k], None if k else cotangents[0][rows])
+            del chunk  # before the next one is computed
         for (kernel, b), meets, total in zip(plan.batch_program(n_samples), arranged, sums, strict=True):
             if needed[b]:
                 cotangents[b] = kernel.restore(np.zeros_like(meets) if total is None else total)
@@ -124,8 +127,10 @@ class Tape:
         """What each step that has a batch started from in one chunk."""
         if self.chunks is not None:
             return self.chunks[number]
-        kept: list[Array] = []
-        _through(self.plan, self.slots[0][rows], self.arranged, None, kept)
+        kept = [self.slots[0][rows]]
+        program = self.plan.batch_program(rows.stop - rows.start)
+        for (kernel, _), b in zip(program[:-1], self.arranged, strict=False):
+            kept.append(kernel(kept[-1], b))
         return kept
 
 
@@ -174,11 +179,13 @@ def push_forward(plan: Plan, operands: Sequence[Array], tangents: Sequence[Array
     return result, np.zeros_like(result) if last is None else _in_order(plan, last, batch_size)
 
 
-def _contract_weights(plan: Plan, operands: Sequence[Array]) -> list[Array]:
-    """Every operand, and the result of each step that has no batch."""
+def _contract_weights(plan: Plan, operands: Sequence[Array], *, drop: bool = False) -> list[Array]:
+    """Every operand, and the result of each step that has no batch; with `drop`, nothing once it is used."""
     slots = _reduced(plan, operands)
     for kernel, a, b in plan.weight_program:
         slots.append(kernel(slots[a], kernel.arrange(slots[b])))
+        if drop:
+            slots[a] = slots[b] = _DROPPED
     return slots
 
 

@@ -73,10 +73,9 @@ class _Matmul(Kernel):
         self.merged_a, self.axes_a = _view(network, pair.lying, (*pair.loops, pair.rows, pair.contracted), batch_size)
         self.merged_c, self.axes_c = _view(network, pair.out, (*pair.loops, pair.rows, pair.right), batch_size)
         shared = [run for run in pair.loops if run[0] in pair.b]
-        order = tuple(label for group in (*shared, pair.contracted, pair.right) for label in group)
-        self.order_b = tuple(pair.b.index(label) for label in order)
-        self.lies_b = order == pair.b
-        self.ordered_b = network.shape(order, batch_size)
+        self.order_b = tuple(pair.b.index(label) for label in pair.order_b)
+        self.lies_b = pair.order_b == pair.b
+        self.ordered_b = network.shape(pair.order_b, batch_size)
         self.matrices_b = (
             *(network.size(run, batch_size) if run in shared else 1 for run in pair.loops),
             network.size(pair.contracted, batch_size),

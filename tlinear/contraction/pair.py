@@ -84,6 +84,12 @@ class Pair:
         return self.a != self.lying
 
     @cached_property
+    def order_b(self) -> Labels:
+        """The labels of B as it is arranged: the shared ones, run by run, the contracted and the right ones."""
+        shared = (label for run in self.loops for label in run if run[0] in self.b)
+        return self.b if self.is_product else (*shared, *self.contracted, *self.right)
+
+    @cached_property
     def copies_b(self) -> bool:
         """Whether B must be rearranged to be read as matrices."""
         if self.is_product:

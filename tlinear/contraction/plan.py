@@ -22,9 +22,11 @@ from tlinear.arrays import DType
 from tlinear.contraction.cost import CostModel, flops_per_multiply
 from tlinear.contraction.kernel import Kernel, kernel_of
 from tlinear.contraction.layout import lay_out
+from tlinear.contraction.memory import Footprint
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.order import Order, factorized_orders, label_triples, reconstructed_order
 from tlinear.contraction.pair import Pair
+from tlinear.contraction.step import Step
 from tlinear.errors import ImplementationError, ShapeError
 from tlinear.shapes import is_integer
 
@@ -38,17 +40,6 @@ _MODEL = CostModel()
 _SMALLEST_CHUNK = 16
 _PROGRAMS_KEPT = 64
 _WORTH_A_SEARCH = 0.9
-
-
-@dataclass(frozen=True)
-class Step:
-    """One pair of slots contracted into the next slot."""
-
-    a: int
-    b: int
-    out: int
-    name: str
-    pair: Pair
 
 
 @dataclass(frozen=True)
@@ -134,26 +125,18 @@ class Plan:
         return total
 
     @property
-    def peak_bytes(self) -> int:
-        """The most bytes of intermediates and result alive at once.
+    def footprint(self) -> Footprint:
+        """What is alive at once, for either policy of a training plan."""
+        steps = (self.weight_steps, self.batch_steps)
+        return Footprint(self.network, *steps, self.batch_size, self.chunk_size, self.lies_in_order)
 
-        Forward, an intermediate is dropped once used; in training all are kept, and the
-        cotangents of one step, no larger than its own three arrays, come on top.  Operands,
-        and the passing copies of rearranged ones, are not counted.
-        """
-        n = len(self.network.inputs)
-        entries = {step.out: self.network.size(step.pair.out, self.batch_size) for step in self.steps}
-        operands = {k: self.network.size(labels, self.batch_size) for k, labels in enumerate(self.network.inputs)}
-        alive = peak = 0
-        for step in self.steps:
-            alive += entries[step.out]
-            peak = max(peak, alive)
-            if self.mode == "forward":
-                alive -= sum(entries[slot] for slot in (step.a, step.b) if slot >= n)
-        if self.mode == "training":
-            sizes = operands | entries
-            peak += max((sizes[step.a] + sizes[step.b] + sizes[step.out] for step in self.steps), default=0)
-        return peak * self.dtype.itemsize
+    @property
+    def peak_bytes(self) -> int:
+        """The most bytes alive at once of what is computed: intermediates, rearranged copies, result, gradients."""
+        forward, footprint = self.mode == "forward", self.footprint
+        return (
+            footprint.forward_entries() if forward else footprint.training_entries(store=True)
+        ) * self.dtype.itemsize
 
     @cached_property
     def reductions(self) -> tuple[tuple[int, ...], ...]:

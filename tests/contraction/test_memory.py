@@ -1,0 +1,56 @@
+"""The predicted peak is what tracemalloc sees, and recomputing holds the input only."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from tlinear import FactorizedLinear
+
+LAYERS = [((8, 8, 12), (8, 8, 12), 0.1), ((4, 8, 8, 4), (4, 8, 8, 4), 8), ((2, 7, 8, 8), (4, 4, 4, 4), 4)]
+
+
+def peak(call):
+    call()
+    tracemalloc.start()
+    call()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+@pytest.mark.parametrize("factorization", ["cp", "tucker", "tt", "blocktt"])
+@pytest.mark.parametrize(("in_shape", "out_shape", "rank"), LAYERS)
+@pytest.mark.parametrize("memory", ["store", "recompute"])
+def test_predicted_peak_is_within_a_tenth_of_what_is_allocated(factorization, in_shape, out_shape, rank, memory):
+    layer = FactorizedLinear(in_shape, out_shape, factorization=factorization, rank=rank, dtype=np.float32, rng=0)
+    for batch_size in (100, 512):
+        x = np.ones((batch_size, layer.in_features), np.float32)
+        dy = np.ones((batch_size, layer.out_features), np.float32)
+
+        def train(x=x, dy=dy):
+            y, pullback = layer.vjp(x, memory=memory)
+            return y, pullback(dy)
+
+        trained = layer.plan(batch_size, "training")
+        predicted = trained.footprint.training_entries(store=memory == "store") * trained.dtype.itemsize
+        found = [(layer.plan(batch_size).peak_bytes, peak(lambda x=x: layer(x))), (predicted, peak(train))]
+        large = [(own, seen) for own, seen in found if seen > 2_000_000]
+        assert all(abs(own - seen) < 0.1 * seen for own, seen in large), found
+
+
+def test_recomputing_takes_the_memory_of_a_chunk():
+    layer = FactorizedLinear(
+        (4, 8, 8, 4),
+        (4, 8, 8, 4),
+        factorization="blocktt",
+        rank=8,
+        dtype=np.float32,
+        implementation="factorized",
+        rng=0,
+    )
+    training = layer.plan(1024, "training")
+    stored, recomputed = (training.footprint.training_entries(store=store) for store in (True, False))
+    chunk = training.chunk_size / 1024
+    assert recomputed < 3 * 1024 * 1024 + 2 * chunk * stored + 10 * layer.n_parameters * 64
+    assert stored > 2 * recomputed

@@ -1,0 +1,93 @@
+"""How much memory a plan takes: the most bytes of arrays alive at once, counted as ``execute`` makes and drops them.
+
+The input, the operands and a cotangent are the caller's and not counted; the result and the gradients are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tlinear.contraction.network import Network
+from tlinear.contraction.step import Step
+
+__all__ = ["Footprint"]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a plan has alive, in entries."""
+
+    network: Network
+    weight_steps: tuple[Step, ...]
+    batch_steps: tuple[Step, ...]
+    batch_size: int
+    chunk_size: int
+    lies_in_order: bool
+
+    def forward_entries(self) -> int:
+        """Of a call: what is contracted of the operands is dropped once used, and so is all of a chunk."""
+        alive, peak = _contract_weights(self, drop=True)
+        y = self.network.size(self.network.output, self.batch_size)
+        if self.batch_size <= self.chunk_size:
+            return max(peak, alive + _chunk_peak(self), 2 * y * (not self.lies_in_order))
+        return max(peak, alive + y + _chunk_peak(self))
+
+    def training_entries(self, *, store: bool) -> int:
+        """Of a forward pass and its pullback, the result being kept until the end."""
+        size, n, chunk = self.network.size, self.batch_size, min(self.chunk_size, self.batch_size)
+        weights, peak = _contract_weights(self, drop=False)
+        y, dx, inner = size(self.network.output, n), size(self.network.inputs[0], n), self.batch_steps[:-1]
+        held = weights + y + (sum(size(step.pair.out, n) for step in inner) if store else 0)
+        peak = max(peak, held if store else weights + y + _chunk_peak(self))
+        anew = 0 if store else sum(size(step.pair.out, chunk) for step in inner)
+        gradients, alive = 0, held + dx + anew
+        for step in reversed(self.batch_steps):
+            pair, is_last = step.pair, step is self.batch_steps[-1]
+            dc = 0 if is_last and self.lies_in_order else size(pair.out, chunk)
+            da, copied, db = size(pair.a, chunk) if step.a else 0, pair.copies_a * size(pair.a, chunk), size(pair.b)
+            peak = max(peak, alive + gradients + dc + copied + pair.entries_summed(chunk) + db)
+            peak = max(peak, alive + gradients + dc + copied + da + db)
+            gradients += db
+        alive = held + dx + gradients
+        reordered = {step.b for step in (*self.weight_steps, *self.batch_steps) if step.pair.order_b != step.pair.b}
+        for step in reversed(self.weight_steps):
+            pair = step.pair
+            db, da = size(pair.b), size(pair.a)
+            peak = max(peak, alive + size(pair.out) * (step.out in reordered))
+            copied = pair.copies_a * da
+            peak = max(peak, alive + db + copied + pair.entries_summed(1), alive + db + da + _rearranged(step))
+            alive += db + da - size(pair.out)
+        return max(peak, alive)
+
+
+def _contract_weights(plan: Footprint, *, drop: bool) -> tuple[int, int]:
+    """What is alive once all that has no batch is contracted and arranged, and the most on the way there."""
+    size, n = plan.network.size, len(plan.network.inputs)
+    out = {step.out: size(step.pair.out) for step in plan.weight_steps}
+    alive = peak = 0
+    for step in plan.weight_steps:
+        alive += out[step.out]
+        peak = max(peak, alive + _rearranged(step))
+        if drop:
+            alive -= sum(out[slot] for slot in (step.a, step.b) if slot >= n)
+    alive += sum(step.pair.copies_b * size(step.pair.b) for step in plan.batch_steps)
+    return alive, max(peak, alive)
+
+
+def _rearranged(step: Step) -> int:
+    """The copies that a step without a batch makes of its operands."""
+    pair = step.pair
+    return pair.copies_a * pair.network.size(pair.a) + pair.copies_b * pair.network.size(pair.b)
+
+
+def _chunk_peak(plan: Footprint) -> int:
+    """What the steps of one chunk have alive at once."""
+    size, chunk, peak = plan.network.size, min(plan.chunk_size, plan.batch_size), 0
+    into_result = plan.batch_size > plan.chunk_size and plan.lies_in_order
+    for number, step in enumerate(plan.batch_steps, start=1):
+        pair = step.pair
+        started_from = size(pair.a, chunk) if step.a else 0
+        last = number == len(plan.batch_steps)
+        made = 0 if last and into_result else size(pair.out, chunk)
+        peak = max(peak, started_from + pair.copies_a * size(pair.a, chunk) + made)
+    return peak
