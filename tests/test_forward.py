@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import tlinear
 from tlinear import FactorizedLinear, factorized_linear
-from tlinear.contraction.plan import plan
+from tlinear.contraction.search import plan
 from tlinear.formats import FORMATS
 
 

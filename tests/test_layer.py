@@ -10,7 +10,7 @@ import pytest
 
 import tlinear
 from tlinear import FactorizedLinear, Linear
-from tlinear.contraction.plan import cached_plan
+from tlinear.contraction.search import cached_plan
 from tlinear.errors import (
     DTypeError,
     FactorizationError,

@@ -6,7 +6,7 @@ import numpy as np
 from cases import integers
 
 from tlinear import FactorizedLinear
-from tlinear.contraction.plan import cached_plan
+from tlinear.contraction.search import cached_plan
 from tlinear.formats import FORMATS
 
 

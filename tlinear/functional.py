@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 from tlinear.arguments import check_bias, check_cotangent, check_features, check_input, check_tangent
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype
 from tlinear.contraction.execute import Tape, contract, contract_with_tape, intermediates, push_forward
-from tlinear.contraction.plan import Implementation, Mode, Plan, batch_bucket, cached_plan, check_implementation
+from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation
+from tlinear.contraction.search import batch_bucket, cached_plan
 from tlinear.errors import FactorizationError, OptionError
 from tlinear.formats.base import FactorizedTensor
 from tlinear.named_arrays import check_known_names

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tlinear.arguments import check_bias, check_features, check_flag
 from tlinear.arrays import Array, DType, check_finite, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
-from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation, plan
+from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation
+from tlinear.contraction.search import plan
 from tlinear.decomposition import Allocation, Decomposition, decompose
 from tlinear.errors import OptionError
 from tlinear.formats import FactorizedTensor, find_format
@@ -346,14 +347,13 @@ class FactorizedLinear(Layer):
 
         Examples
         --------
-        >>> print(FactorizedLinear((4,), (5,), factorization="tt", rank=2, implementation="factorized", rng=0).plan(1))
+        >>> print(FactorizedLinear((4,), (5,), factorization="dense", implementation="factorized", rng=0).plan(1))
         Plan: factorized, forward, batch 1, float64
-          x[b i1] cores.0[r1 i1 r2] cores.1[r2 o1 r3] -> [b o1]
-          t1[b r2] = x[b i1] * cores.0[i1 r2]
-              (1, 2), 16 FLOPs
-          result[b o1] = t1[b r2] * cores.1[r2 o1]
-              (1, 5), 20 FLOPs
-          in all 36 FLOPs, 248 bytes moved, at most 56 bytes of intermediates alive; predicted 4 us
+          x[b i1] tensor[i1 o1] -> [b o1]
+          result[b o1] = x[b i1] * tensor[i1 o1]
+              (1, 5), 40 FLOPs, 232 bytes
+          in all 40 FLOPs, 232 bytes moved, at most 40 bytes alive
+          predicted 2 us, dense 2 us
         """
         dtype = compute_dtype(inexact_dtype(*(array.dtype for array in self.parameters().values())))
         network, implementation = self.weight.layer_network, self.implementation

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tlinear import FactorizedLinear
 from tlinear.contraction.execute import contract, contract_with_tape, intermediates
-from tlinear.contraction.plan import plan
+from tlinear.contraction.search import plan
 
 
 @given(cases(), st.sampled_from(IMPLEMENTATIONS), st.integers(0, 11), st.integers(1, 12))

@@ -1,6 +1,7 @@
 """A plan says what will be computed, is searched once a structure, and pays two products a step to go back."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import tlinear
 from tlinear import FactorizedLinear
 from tlinear.contraction.execute import contract, contract_with_tape
 from tlinear.contraction.network import BATCH, Network
-from tlinear.contraction.plan import cached_plan, plan
+from tlinear.contraction.search import cached_plan, plan
 from tlinear.errors import ImplementationError, NetworkError, ShapeError
 from tlinear.formats import FORMATS
 
@@ -165,3 +166,14 @@ def test_labels_that_form_no_network_are_refused():
         Network(("A",), ((0,),), (0, 1), ((0, 2), (1, 2)), n_in=1, n_modes=2)
     with pytest.raises(NetworkError, match=r"Labels without a size: \[1\]"):
         Network(("A",), ((0, 1),), (0,), ((0, 2),), n_in=1, n_modes=2)
+
+
+@given(layer_networks(), st.sampled_from(PLANNED), st.integers(0, 300))
+def test_a_plan_can_be_written_as_json_and_auto_says_why(network, implementation, batch_size):
+    chosen = plan(network, implementation=implementation, batch_size=batch_size)
+    figures = json.loads(json.dumps(chosen.to_dict()))
+    assert sum(step["flops"] for step in figures["steps"]) == figures["flops"] == chosen.flops
+    assert (figures["chunk_size"], figures["peak_bytes"]) == (chosen.chunk_size, chosen.peak_bytes)
+    assert figures["dense_seconds"] > 0
+    assert bool(chosen.reason) == (implementation == "auto")
+    assert chosen.reason in str(chosen)

@@ -24,7 +24,7 @@ from tlinear.arguments import check_features
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.execute import contract
 from tlinear.contraction.network import Label, Labels, Network
-from tlinear.contraction.plan import cached_plan
+from tlinear.contraction.search import cached_plan
 from tlinear.errors import ShapeError
 from tlinear.formats.initialization import random_operands
 from tlinear.formats.rank_rules import check_n_layers, rank_rules
