@@ -34,10 +34,12 @@ class CostModel:
         Bytes of both operands and the result of a large product that are packed per second.
     vector_bytes : int
         What the vector unit holds.
-    memory_bytes_per_second, cache_bytes_per_second : float
-        Bytes read and written per second by a step whose arrays exceed the cache, and fit in it.
-    cache_bytes : float
-        What the arrays of a step may take to stay in the cache that a core has of its own.
+    cache_bytes_per_second, shared_bytes_per_second, memory_bytes_per_second : float
+        Bytes read and written per second by a step whose arrays fit in the cache that a core has of its own,
+        in what the cores share, and in neither.
+    cache_bytes, shared_bytes : float
+        What the arrays of a step may take for that.  From 32 MB on glibc asks the kernel for fresh pages for
+        every array.
     copy_bytes_per_second : float
         Bytes read and written per second by a copy that changes the order of the axes.
     matrix_seconds : float
@@ -51,9 +53,11 @@ class CostModel:
     large_multiplications: float = 1.0e6
     pack_bytes_per_second: float = 2.0e10
     vector_bytes: int = 64
-    memory_bytes_per_second: float = 1.3e10
     cache_bytes_per_second: float = 8.0e10
+    shared_bytes_per_second: float = 2.5e10
+    memory_bytes_per_second: float = 1.0e10
     cache_bytes: float = 1.5e6
+    shared_bytes: float = 3.2e7
     copy_bytes_per_second: float = 1.0e10
     matrix_seconds: float = 4.0e-8
     call_seconds: float = 2.0e-6
@@ -63,15 +67,21 @@ class CostModel:
         entry, network, batch_size = dtype.itemsize, pair.network, max(batch_size, 1)
         a, b, out = (network.size(labels, batch_size) for labels in (pair.a, pair.b, pair.out))
         moved = (a + b + out) * entry
-        rate = self.cache_bytes_per_second if moved <= self.cache_bytes else self.memory_bytes_per_second
-        total = self.call_seconds + moved / rate + pair.copies_a * 2 * a * entry / self.copy_bytes_per_second
+        total = (
+            self.call_seconds + self._moving_seconds(moved) + pair.copies_a * 2 * a * entry / self.copy_bytes_per_second
+        )
         if not pair.is_product:
             total += self._matmul_seconds(pair, batch_size, dtype)
         if not training:
             return total
-        summed = pair.entries_summed(batch_size) * entry
-        rate = self.cache_bytes_per_second if summed <= self.cache_bytes else self.memory_bytes_per_second
-        return 3 * total + 2 * summed / rate
+        return 3 * total + self._moving_seconds(2 * pair.entries_summed(batch_size) * entry)
+
+    def _moving_seconds(self, n_bytes: int) -> float:
+        if n_bytes <= self.cache_bytes:
+            return n_bytes / self.cache_bytes_per_second
+        if n_bytes <= self.shared_bytes:
+            return n_bytes / self.shared_bytes_per_second
+        return n_bytes / self.memory_bytes_per_second
 
     def _matmul_seconds(self, pair: Pair, batch_size: int, dtype: DType) -> float:
         """What the matrix products take beyond moving their arrays."""
