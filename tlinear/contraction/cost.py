@@ -42,6 +42,8 @@ class CostModel:
         every array.
     copy_bytes_per_second : float
         Bytes read and written per second by a copy that changes the order of the axes.
+    inner_cache_bytes : float
+        The size from which a matrix of B is read anew for each of A.
     matrix_seconds : float
         What each further matrix of a product of many costs before it does anything.
     call_seconds : float
@@ -59,6 +61,7 @@ class CostModel:
     cache_bytes: float = 1.5e6
     shared_bytes: float = 3.2e7
     copy_bytes_per_second: float = 1.0e10
+    inner_cache_bytes: float = 4.8e4
     matrix_seconds: float = 4.0e-8
     call_seconds: float = 2.0e-6
 
@@ -93,7 +96,9 @@ class CostModel:
         wasted = -(-contiguous // lanes) * lanes / contiguous
         flops = pair.flops(batch_size) * flops_per_multiply(dtype) * wasted
         if rows * inner * right <= self.large_multiplications:
-            return flops * real / self.small_bytes_per_second + n_matrices * self.matrix_seconds
+            b_bytes = inner * right * dtype.itemsize
+            again = n_matrices * b_bytes / self.cache_bytes_per_second if b_bytes > self.inner_cache_bytes else 0.0
+            return flops * real / self.small_bytes_per_second + n_matrices * self.matrix_seconds + again
         packed = n_matrices * (rows * inner + inner * right + rows * right) * dtype.itemsize
         return flops * real / self.large_bytes_per_second + packed / self.pack_bytes_per_second
 

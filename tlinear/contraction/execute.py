@@ -245,9 +245,9 @@ def _reduce(array: Array, axes: tuple[int, ...]) -> Array:
 
 def _expand(gradient: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
     """The gradient of an operand that was summed over `axes`."""
-    reduced = tuple(n for k, n in enumerate(shape) if k not in axes)
-    if all(shape[axis] == 1 for axis in axes):
+    if not axes or all(shape[axis] == 1 for axis in axes):
         return gradient.reshape(shape)
+    reduced = tuple(n for k, n in enumerate(shape) if k not in axes)
     return np.broadcast_to(np.expand_dims(gradient.reshape(reduced), axes), shape).copy()
 
 

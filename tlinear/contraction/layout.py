@@ -55,7 +55,7 @@ def lay_out(
             rest = {slot: labels for slot, labels in state.lying.items() if slot not in pair}
             keep = network.kept(rest.values())
             a, b = _larger_first(network, pair, state.lying)
-            for way in ways(network, state.lying[a], state.lying[b], keep):
+            for way in ways(network, state.lying[a], state.lying[b], keep, single=single):
                 cost = state.seconds + seconds(way, last)
                 out = _batch_first(way.out) if single else way.out
                 lying = {**rest, n + number: out}
@@ -90,15 +90,15 @@ def _larger_first(network: Network, pair: tuple[int, int], lying: Mapping[int, L
     return a, b
 
 
-def ways(network: Network, a: Labels, b: Labels, keep: set[int]) -> Iterator[Pair]:
-    """Every way worth a thought to contract two arrays that lie as `a` and `b`."""
+def ways(network: Network, a: Labels, b: Labels, keep: set[int], *, single: bool = False) -> Iterator[Pair]:
+    """Every way worth a thought to contract two arrays that lie as `a` and `b`, the batch perhaps of size 1."""
     contracted = tuple(label for label in a if label in b and label not in keep)
     right = tuple(label for label in b if label not in a)
     if not contracted:
         yield from _products(network, a, b, right)
         return
     shared = {label for label in a if label in b and label in keep}
-    for lying, summed in _orders(a, b, contracted, shared):
+    for lying, summed in _orders(a, b, contracted, shared, single):
         left = [label for label in lying if label not in summed and label not in shared]
         for rows in _rows(lying, left, summed):
             loops = _loops(lying, shared, {*rows, *summed})
@@ -115,7 +115,9 @@ def _products(network: Network, a: Labels, b: Labels, right: Labels) -> Iterator
         yield Pair(network, a, b, (*a[:place], *right, *a[place:]), a, right=right)
 
 
-def _orders(a: Labels, b: Labels, contracted: Labels, shared: set[int]) -> Iterator[tuple[Labels, Labels]]:
+def _orders(
+    a: Labels, b: Labels, contracted: Labels, shared: set[int], single: bool
+) -> Iterator[tuple[Labels, Labels]]:
     """The orders that A may lie in, and that of the labels to contract, which stand side by side in it."""
     if stand_together(contracted, a) and a[-1] not in shared:
         yield a, contracted
@@ -123,6 +125,8 @@ def _orders(a: Labels, b: Labels, contracted: Labels, shared: set[int]) -> Itera
             return
     others = tuple(label for label in a if label not in contracted and label != BATCH)
     batch = tuple(label for label in a if label == BATCH)
+    if single:
+        batch, others = (), (*batch, *others)
     for summed in dict.fromkeys((contracted, tuple(label for label in b if label in contracted))):
         for lying in dict.fromkeys(
             ((*others, *summed, *batch), (*batch, *others, *summed), (*summed, *others, *batch))
