@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from tlinear.algorithms.report import relative_error
 from tlinear.algorithms.scaling import exponent_of, times_power_of_two
 from tlinear.arrays import Array, check_finite, compute_dtype, to_inexact
-from tlinear.contraction.plan import plan
+from tlinear.contraction.search import plan
 from tlinear.errors import InfeasibleRankError, OptionError, RankError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.formats.rank_rules import rank_rules

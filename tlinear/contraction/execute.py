@@ -147,14 +147,12 @@ def contract_with_tape(plan: Plan, operands: Sequence[Array], *, store: bool = T
     x, arranged = slots[0], _arranged(plan, slots)
     rows_of = _chunks(plan, len(x))
     chunks: list[list[Array]] | None = [[] for _ in rows_of] if store else None
-    result = None if len(rows_of) == 1 else _room_for_result(plan, len(x))
-    for number, rows in enumerate(rows_of):
-        kept = None if chunks is None else chunks[number]
-        if result is None:
-            result = _through(plan, x, arranged, None, kept)
-        else:
-            _through(plan, x[rows], arranged, result[rows], kept)
-    assert result is not None
+    if len(rows_of) == 1:
+        result = _through(plan, x, arranged, None, chunks[0] if chunks else None)
+    else:
+        result = _room_for_result(plan, len(x))
+        for number, rows in enumerate(rows_of):
+            _through(plan, x[rows], arranged, result[rows], chunks[number] if chunks else None)
     return result, Tape(plan, shapes, slots, arranged, chunks)
 
 
