@@ -186,7 +186,8 @@ class FactorizedLinear(Layer):
         tolerance : float in (0, 1), optional
             The largest relative error of the weight; a rank beside it is a limit.  See :func:`tlinear.decompose`.
         allocation : {'spectrum', 'proportional'}
-            How a budget is shared: as the weight's singular values tell, or by the modes' sizes, as in a new layer.
+            How a budget is shared: by the weight's singular values, which makes the error small, or by the modes' sizes,
+            as in a new layer, which is better for fine-tuning at a small budget.
         auto_tensorize : bool
             Choose the shape of a side that is not given; when False, both must be given.
         n_tensorized_modes : int or (int, int)
@@ -214,10 +215,8 @@ class FactorizedLinear(Layer):
         ------
         ShapeError
             When a side has no shape, or one whose product is not its features nor larger by what `pad` allows.
-        NonFiniteError
-            When the weight or the bias holds NaN or infinity.
-        DecompositionError
-            When the tolerance is not reached.
+        NonFiniteError, DecompositionError
+            When the weight or the bias holds NaN or infinity; when the tolerance is not reached.
 
         Examples
         --------

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from tlinear.decomposition import Allocation
 from tlinear.demo import figure, report
 from tlinear.demo.data import SOURCES
 from tlinear.demo.dependency import dependency
@@ -43,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_rank,
         nargs="+",
         metavar="RANK",
+    )
+    _add_setting(
+        parser,
+        "allocation",
+        "how such a fraction is shared among the ranks of a tensor",
+        choices=list(get_args(Allocation)),
     )
     _add_setting(parser, "epochs", "of the dense network's training", type=int)
     _add_setting(parser, "fine_tune_epochs", "of every network afterwards", type=int)

@@ -135,7 +135,11 @@ class _Bench:
                 self.meter.start(f"{form.label}, rank {asked:g}: decomposing")
                 try:
                     layer = FactorizedLinear.from_linear(
-                        dense, rank=asked, factorization=form.factorization, n_tensorized_modes=form.n_modes
+                        dense,
+                        rank=asked,
+                        allocation=self.settings.allocation,
+                        factorization=form.factorization,
+                        n_tensorized_modes=form.n_modes,
                     )
                 except InfeasibleRankError as error:
                     yield Infeasible(form.label, asked, str(error))

@@ -119,6 +119,8 @@ def notes(result: Result) -> Iterator[str]:
         "Fine-tuning, the same for every row: all parameters of the network, through the manual backward, epochs: "
         f"{settings.fine_tune_epochs}, learning rate: {settings.fine_tune_rate:g} falling to 0."
     )
+    shared = {"proportional": "in proportion to the modes", "spectrum": "by the weight's singular values"}
+    yield f"rank: a budget is shared among the ranks {shared[settings.allocation]} (--allocation)."
     yield "parameters, compression: of the hidden layer, bias included; the dense layer's over this one's."
     yield "weight error: |W - W'| / |W| in the Frobenius norm, before fine-tuning."
     if not all(fit.converged for fit in fits):

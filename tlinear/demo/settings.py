@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tlinear.decomposition import Allocation
 from tlinear.errors import InfeasibleRankError, OptionError
 from tlinear.formats import resolve_rank
 from tlinear.shapes import tensorize_shape
@@ -28,6 +29,8 @@ class Settings:
         The features on both sides of the hidden layer that is compressed; a product of two numbers >= 2.
     ranks : tuple of int or float
         As for :func:`tlinear.resolve_rank`: an int is a rank, a float a fraction of the dense parameters.
+    allocation : {'proportional', 'spectrum'}
+        How such a fraction is shared among the ranks, as for :func:`tlinear.decompose`.
     epochs, fine_tune_epochs : int
         Of the dense network, and of every network afterwards.
     batch_size : int
@@ -49,6 +52,7 @@ class Settings:
     seed: int = 0
     hidden: int = 256
     ranks: tuple[int | float, ...] = (0.02, 0.05, 0.2)
+    allocation: Allocation = "proportional"
     epochs: int = 20
     fine_tune_epochs: int = 5
     batch_size: int = 100
