@@ -34,6 +34,7 @@ __all__ = [
     "bias_gradient",
     "check_weight",
     "factorized_linear",
+    "gradients_asked_for",
     "linear_jvp",
     "linear_trace",
     "linear_vjp",
@@ -179,12 +180,18 @@ def linear_vjp(
     if memory not in ("store", "recompute"):
         raise OptionError(f"memory={memory!r} is not known. Choose one of 'store', 'recompute'.")
     call = _Call.prepare(x, weight, bias, implementation, "training", features=(in_features, out_features))
-    asked = None
-    if wrt is not None:
-        asked = frozenset([wrt] if isinstance(wrt, str) else wrt)
-        check_known_names(asked, ("x", *named_parameters(weight, call.bias)), "The names in wrt")
+    asked = gradients_asked_for(wrt, named_parameters(weight, call.bias))
     result, tape = contract_with_tape(call.plan, call.operands, store=memory == "store")
     return call.output(result), Pullback(call, tape, asked)
+
+
+def gradients_asked_for(wrt: Wrt, parameters: Iterable[str]) -> frozenset[str] | None:
+    """The names in `wrt`, each ``"x"`` or one of the parameters; None for all of them."""
+    if wrt is None:
+        return None
+    asked = frozenset([wrt] if isinstance(wrt, str) else wrt)
+    check_known_names(asked, ("x", *parameters), "The names in wrt")
+    return asked
 
 
 def linear_jvp(

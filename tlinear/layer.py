@@ -186,7 +186,7 @@ class FactorizedLinear(Layer):
         tolerance : float in (0, 1), optional
             The largest relative error of the weight; a rank beside it is a limit.  See :func:`tlinear.decompose`.
         allocation : {'spectrum', 'proportional'}
-            How a budget is shared: by the weight's singular values, which makes the error small, or by the modes' sizes,
+            How a budget is shared: by the weight's singular values, which makes the error small, or by the modes,
             as in a new layer, which is better for fine-tuning at a small budget.
         auto_tensorize : bool
             Choose the shape of a side that is not given; when False, both must be given.

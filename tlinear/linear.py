@@ -14,7 +14,7 @@ from tlinear.arguments import check_bias, check_cotangent, check_flag, check_inp
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype, parameter_dtype, to_inexact
 from tlinear.errors import DTypeError, ShapeError, StateError
 from tlinear.formats import FactorizedTensor
-from tlinear.functional import Gradients, bias_gradient
+from tlinear.functional import Gradients, Wrt, bias_gradient, gradients_asked_for
 from tlinear.named_arrays import check_known_names, check_same_names, check_same_shapes
 from tlinear.shapes import is_integer
 
@@ -51,8 +51,11 @@ class Layer(ABC):
         """``y`` of shape ``(..., out_features)`` for `x` of shape ``(..., in_features)``."""
 
     @abstractmethod
-    def vjp(self, x: ArrayLike) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
-        """``y``, and the pullback: it maps a cotangent ``dy`` to the :class:`Gradients` of x and the parameters."""
+    def vjp(self, x: ArrayLike, wrt: Wrt = None) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
+        """``y``, and the pullback: it maps a cotangent ``dy`` to the :class:`Gradients` of x and the parameters.
+
+        With `wrt`, an iterable of ``"x"`` and names of parameters, only of these.
+        """
 
     @abstractmethod
     def jvp(
@@ -182,8 +185,10 @@ class Linear(Layer):
     def __call__(self, x: ArrayLike) -> Array:
         return self._apply(*self._checked(x))
 
-    def vjp(self, x: ArrayLike) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
+    def vjp(self, x: ArrayLike, wrt: Wrt = None) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
         array, dtype = self._checked(x)
+        asked = gradients_asked_for(wrt, self.parameters())
+        wanted = ("x", *self.parameters()) if asked is None else asked
         weight, bias, work = self.weight, self.bias, compute_dtype(dtype)
         shape = (*array.shape[:-1], self.out_features)
 
@@ -193,11 +198,14 @@ class Linear(Layer):
             n_samples = math.prod(shape[:-1])
             flat_dy = cotangent.reshape(n_samples, shape[-1]).astype(work, copy=False)
             flat_x = array.reshape(n_samples, array.shape[-1]).astype(work, copy=False)
-            dx = (flat_dy @ weight.conj()).reshape(array.shape)
-            parameters = {"weight": match_dtype(flat_dy.T @ flat_x.conj(), weight.dtype)}
-            if bias is not None:
+            dx, parameters = None, {}
+            if "x" in wanted:
+                dx = match_dtype((flat_dy @ weight.conj()).reshape(array.shape), inexact_dtype(array.dtype))
+            if "weight" in wanted:
+                parameters["weight"] = match_dtype(flat_dy.T @ flat_x.conj(), weight.dtype)
+            if bias is not None and "bias" in wanted:
                 parameters["bias"] = bias_gradient(cotangent, bias)
-            return Gradients(match_dtype(dx, inexact_dtype(array.dtype)), parameters)
+            return Gradients(dx, parameters)
 
         return self._apply(array, dtype), pullback
 

@@ -55,3 +55,35 @@ def test_a_layer_that_is_chunked_is_the_dense_layer(n_samples):
     np.testing.assert_array_equal(y, x @ dense.T)
     np.testing.assert_array_equal(layer(x), x @ dense.T)
     np.testing.assert_array_equal(pullback(y % 5).x, (y % 5) @ dense)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 16, 40])
+@pytest.mark.parametrize("factorization", ["cp", "tucker", "tt", "blocktt"])
+def test_chunks_add_no_more_than_the_sums_over_the_batch_can(factorization, chunk_size):
+    """|g^ - g| <= gamma_K contract(|dy|, |other operands|), K the longest chain of roundings, over the batch too."""
+    layer = FactorizedLinear((4, 3), (3, 5), factorization=factorization, rank=3, dtype=np.float32, rng=1)
+    rng = np.random.default_rng(2)
+    x, dy = (rng.standard_normal((40, n)).astype(np.float32) for n in (12, 15))
+    network = layer.weight.layer_network
+    found = plan(network, implementation="factorized", mode="training", batch_size=40, dtype=np.float32)
+    cut = dataclasses.replace(found, chunk_size=chunk_size)
+    arrays = [x.reshape(40, 4, 3), *layer.weight.operands.values()]
+    cotangent = dy.reshape(40, 3, 5)
+
+    def gradients(of, convert):
+        _, tape = contract_with_tape(dataclasses.replace(of, dtype=np.dtype(np.float64)), [convert(a) for a in arrays])
+        return list(tape.pull_back(convert(cotangent)).values())
+
+    exact = gradients(found, lambda a: a.astype(np.float64))
+    absolute = gradients(found, lambda a: np.abs(a).astype(np.float64))
+    _, tape = contract_with_tape(cut, arrays)
+    k = 0
+    for pair in (step.pair for step in cut.steps):
+        a, b, out, multiplied = (
+            network.size(labels, 40) for labels in (pair.a, pair.b, pair.out, tuple({*pair.a, *pair.b}))
+        )
+        # how many products one entry of C, of dA or of dB is the sum of, over all chunks
+        k += max(multiplied // out, multiplied // a, multiplied // b)
+    gamma = k * 2.0**-24 / (1 - k * 2.0**-24)
+    for gradient, reference, size in zip(tape.pull_back(cotangent).values(), exact, absolute, strict=True):
+        assert np.all(np.abs(gradient - reference) <= (gamma + k * 2.0**-52) * size)

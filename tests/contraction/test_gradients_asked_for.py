@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tlinear
-from tlinear import FactorizedLinear
+from tlinear import FactorizedLinear, Linear
 from tlinear.contraction import kernel
 from tlinear.errors import OptionError, ParameterError
 
@@ -65,3 +65,20 @@ def test_unknown_names_and_policies_are_refused():
         layer.vjp(np.ones(16), memory="checkpoint")
     y, pullback = tlinear.FactorizedLinear((4, 4), (2, 5), rng=0).vjp(np.ones(16), "x")
     assert not pullback(y).parameters
+
+
+def test_the_dense_layer_computes_what_is_asked_for_too():
+    layer = Linear(6, 4, rng=0)
+    x, dy = np.ones((3, 6)), np.ones((3, 4))
+    everything = layer.vjp(x)[1](dy)
+    for wrt in (["x"], ["weight"], ["bias"], [], "x", ["x", "weight", "bias"]):
+        some = layer.vjp(x, wrt)[1](dy)
+        names = {wrt} if isinstance(wrt, str) else set(wrt)
+        assert set(some.parameters) == names - {"x"}
+        assert (some.x is not None) == ("x" in names)
+        for name, gradient in some.parameters.items():
+            np.testing.assert_array_equal(gradient, everything.parameters[name])
+        if some.x is not None:
+            np.testing.assert_array_equal(some.x, everything.x)
+    with pytest.raises(ParameterError, match="The names in wrt do not match"):
+        layer.vjp(x, ["weight.core"])
