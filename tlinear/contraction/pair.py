@@ -73,12 +73,12 @@ class Pair:
         """Whether nothing is summed over."""
         return not self.contracted
 
-    @cached_property
+    @property
     def has_batch(self) -> bool:
         """Whether it is done anew for every chunk of a batch."""
         return BATCH in self.out or BATCH in self.a
 
-    @cached_property
+    @property
     def copies_a(self) -> bool:
         """Whether A is rearranged first."""
         return self.a != self.lying
@@ -89,7 +89,7 @@ class Pair:
         shared = (label for run in self.loops for label in run if run[0] in self.b)
         return self.b if self.is_product else (*shared, *self.contracted, *self.right)
 
-    @cached_property
+    @property
     def copies_b(self) -> bool:
         """Whether B must be rearranged to be read as matrices."""
         if self.is_product:
