@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 import tlinear
 from tlinear import FactorizedLinear, factorized_linear
 from tlinear.contraction.search import plan
+from tlinear.errors import ShapeError
 from tlinear.formats import FORMATS
+from tlinear.functional import linear_trace
 
 
 @given(cases(), st.sampled_from(IMPLEMENTATIONS))
@@ -39,6 +41,25 @@ def test_last_intermediate_of_the_trace_is_the_output(case, implementation):
     assert set(trace) == set(trace.equations)
     for name in trace:
         assert trace.equations[name] in str(trace)
+
+
+@given(cases(), st.sampled_from(IMPLEMENTATIONS))
+def test_each_array_of_a_trace_is_what_its_equation_says(case, implementation):
+    """The last step's result is without the bias, and shares no memory with y."""
+    trace = linear_trace(case.x, case.weight, case.bias, implementation=implementation)
+    *_, last, y = trace
+    assert y == "y"
+    assert not np.shares_memory(trace[last], trace["y"])
+    without = linear_trace(case.x, case.weight, implementation=implementation)
+    np.testing.assert_array_equal(trace[last], without[last])
+
+
+def test_more_modes_than_an_array_has_axes_are_contracted_with_the_factors():
+    shape = (8, 8) + (1,) * 38
+    layer = FactorizedLinear(shape, shape, factorization="cp", rank=60, rng=0)
+    assert layer(np.ones((5000, 64))).shape == (5000, 64)
+    with pytest.raises(ShapeError, match="The weight has 80 modes, but an array can have 64 axes"):
+        factorized_linear(np.ones((2, 64)), layer.weight, implementation="reconstructed")
 
 
 @given(cases())

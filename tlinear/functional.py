@@ -21,7 +21,7 @@ from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dty
 from tlinear.contraction.execute import Tape, contract, contract_with_tape, intermediates, push_forward
 from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation
 from tlinear.contraction.search import batch_bucket, cached_plan
-from tlinear.errors import FactorizationError, OptionError
+from tlinear.errors import FactorizationError, OptionError, ParameterError
 from tlinear.formats.base import FactorizedTensor
 from tlinear.named_arrays import check_known_names
 
@@ -134,13 +134,16 @@ class Pullback:
         asked = None if wrt is None else [k for k, name in enumerate(("x", *operands)) if name in wrt]
         found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape), asked)
         parameters = {
-            name: np.ascontiguousarray(match_dtype(found[k], operand.dtype))
+            name: np.ascontiguousarray(match_dtype(found[k], operand.dtype)).reshape(operand.shape)
             for k, (name, operand) in enumerate(operands.items(), start=1)
             if k in found
         }
         if call.bias is not None and (wrt is None or "bias" in wrt):
             parameters["bias"] = bias_gradient(cotangent, call.bias)
-        dx = match_dtype(call.merge(found[0], call.in_features), inexact_dtype(call.x.dtype)) if 0 in found else None
+        dx = None
+        if 0 in found:
+            dx = match_dtype(call.merge(found[0], call.in_features), inexact_dtype(call.x.dtype))
+            dx = np.ascontiguousarray(dx).reshape(call.x.shape)
         return Gradients(dx, parameters)
 
 
@@ -189,9 +192,12 @@ def gradients_asked_for(wrt: Wrt, parameters: Iterable[str]) -> frozenset[str] |
     """The names in `wrt`, each ``"x"`` or one of the parameters; None for all of them."""
     if wrt is None:
         return None
-    asked = frozenset([wrt] if isinstance(wrt, str) else wrt)
-    check_known_names(asked, ("x", *parameters), "The names in wrt")
-    return asked
+    known = ("x", *parameters)
+    asked = [wrt] if isinstance(wrt, str) else list(wrt) if isinstance(wrt, Iterable) else [wrt]
+    if not all(isinstance(name, str) for name in asked):
+        raise ParameterError(f"wrt={wrt!r} is not a collection of names. Choose from {sorted(known)}.")
+    check_known_names(asked, known, "The names in wrt")
+    return frozenset(asked)
 
 
 def linear_jvp(
@@ -273,7 +279,8 @@ def linear_trace(
     for name, equation, array in intermediates(call.plan, call.operands):
         arrays[name], equations[name] = array, equation
     last = call.plan.steps[-1].name
-    arrays["y"] = call.output(np.permute_dims(arrays[last], call.plan.output_axes))
+    # a copy, to which the bias can be added
+    arrays["y"] = call.output(np.permute_dims(arrays[last], call.plan.output_axes).copy())
     kept = "" if call.out_features == weight.out_features else f", the first {call.out_features} features kept"
     plus = "" if call.bias is None else ", plus bias"
     equations["y"] = f"y = {last}, its axes in order and merged{kept}{plus}"
@@ -373,4 +380,5 @@ def check_weight(weight: FactorizedTensor) -> None:
 def bias_gradient(cotangent: Array, bias: Array) -> Array:
     """The sum of a cotangent over all batch axes, in the dtype of the bias."""
     flat = cotangent.reshape(math.prod(cotangent.shape[:-1]), cotangent.shape[-1])
-    return match_dtype(np.sum(flat, axis=0, dtype=compute_dtype(inexact_dtype(cotangent.dtype))), bias.dtype)
+    total = np.sum(flat, axis=0, dtype=compute_dtype(inexact_dtype(cotangent.dtype)))
+    return np.ascontiguousarray(match_dtype(total, bias.dtype))

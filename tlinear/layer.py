@@ -330,6 +330,7 @@ class FactorizedLinear(Layer):
         return factorized_linear(x, self.weight, self.bias, **self._settings)
 
     def vjp(self, x: ArrayLike, wrt: Wrt = None, *, memory: Memory = "store") -> tuple[Array, Pullback]:
+        """``y`` and the pullback; for `wrt` and `memory` see :func:`tlinear.functional.linear_vjp`."""
         return linear_vjp(x, self.weight, self.bias, wrt=wrt, memory=memory, **self._settings)
 
     def jvp(

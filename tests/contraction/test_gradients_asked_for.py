@@ -1,6 +1,10 @@
 """Only the gradients asked for are computed, and they are the same; memory='recompute' changes none of them."""
 
+from __future__ import annotations
+
 import itertools
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,8 +14,12 @@ from hypothesis import strategies as st
 
 import tlinear
 from tlinear import FactorizedLinear, Linear
+from tlinear.arrays import Array
 from tlinear.contraction import kernel
+from tlinear.contraction.network import Labels
 from tlinear.errors import OptionError, ParameterError
+from tlinear.formats import FactorizedTensor
+from tlinear.optim import Adam
 
 
 @given(cases(), st.sampled_from(IMPLEMENTATIONS), st.sampled_from(["store", "recompute"]), st.data())
@@ -82,3 +90,42 @@ def test_the_dense_layer_computes_what_is_asked_for_too():
             np.testing.assert_array_equal(some.x, everything.x)
     with pytest.raises(ParameterError, match="The names in wrt do not match"):
         layer.vjp(x, ["weight.core"])
+
+
+@pytest.mark.parametrize("wrt", [5, [1], [["x"]], ["x", 1], [None], 2.5])
+def test_what_is_no_collection_of_names_is_refused(wrt):
+    for layer in (Linear(16, 10, rng=0), FactorizedLinear((4, 4), (2, 5), factorization="tt", rank=2, rng=0)):
+        with pytest.raises(ParameterError, match="is not a collection of names. Choose from"):
+            layer.vjp(np.ones(16), wrt)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scaled(FactorizedTensor):
+    """``W[i, o] = scale matrix[i, o]``: an operand without axes."""
+
+    matrix: Array
+    scale: Array
+
+    factorization: ClassVar[str] = "scaled"
+
+    @property
+    def n_modes(self) -> int:
+        return 2
+
+    @classmethod
+    def labels(cls, n_in: int, n_out: int) -> dict[str, Labels]:
+        return {"matrix": (0, 1), "scale": ()}
+
+    @classmethod
+    def bond_labels(cls, n_in: int, n_out: int) -> Labels:
+        return ()
+
+
+def test_the_gradient_of_a_number_is_a_number():
+    layer = FactorizedLinear.from_weight(Scaled(np.ones((3, 4)), np.array(2.0), n_in=1))
+    y, pullback = layer.vjp(np.ones((5, 3)))
+    gradients = pullback(y)
+    assert gradients.parameters["weight.scale"].shape == ()
+    assert gradients.parameters["weight.scale"] == np.sum(y * y) / 2.0
+    adam = Adam(learning_rate=0.1)
+    adam.update(layer.parameters(), gradients.parameters, adam.init(layer.parameters()))

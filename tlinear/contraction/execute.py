@@ -115,6 +115,7 @@ class Tape:
                 if needed[b]:
                     db, total = kernel.to_b(c, _conj(chunk[k])), sums[k]
                     sums[k] = db if total is None else np.add(total, db, out=total)
+                    del db, total  # before the next one is computed
                 if k > first or needed[0]:
                     c = kernel.to_a(c, arranged[k], None if k else cotangents[0][rows])
             del chunk  # before the next one is computed

@@ -23,6 +23,7 @@ class Footprint:
     batch_size: int
     chunk_size: int
     lies_in_order: bool
+    is_complex: bool
 
     def forward_entries(self) -> int:
         """Of a call: what is contracted of the operands is dropped once used, and so is all of a chunk."""
@@ -40,14 +41,20 @@ class Footprint:
         held = weights + y + (sum(size(step.pair.out, n) for step in inner) if store else 0)
         peak = max(peak, held if store else weights + y + _chunk_peak(self))
         anew = 0 if store else sum(size(step.pair.out, chunk) for step in inner)
-        gradients, alive = 0, held + dx + anew
+        # conjugates of what the input meets are held too, and for a while those of what a step starts from
+        conjugates = self.is_complex * sum(size(step.pair.b) for step in self.batch_steps)
+        gradients, alive = 0, held + dx + anew + conjugates
+        if n > chunk:  # from the second chunk on the sums of all gradients are there
+            gradients = sum(size(step.pair.b) for step in self.batch_steps)
         for step in reversed(self.batch_steps):
             pair, is_last = step.pair, step is self.batch_steps[-1]
             dc = 0 if is_last and self.lies_in_order else size(pair.out, chunk)
             da, copied, db = size(pair.a, chunk) if step.a else 0, pair.copies_a * size(pair.a, chunk), size(pair.b)
-            peak = max(peak, alive + gradients + dc + copied + pair.entries_summed(chunk) + db)
-            peak = max(peak, alive + gradients + dc + copied + da + db)
-            gradients += db
+            conjugate = self.is_complex * size(pair.a, chunk)
+            peak = max(peak, alive + gradients + dc + copied + conjugate + pair.entries_summed(chunk) + db)
+            if n <= chunk:
+                gradients += db
+            peak = max(peak, alive + gradients + dc + copied + da)
         alive = held + dx + gradients
         reordered = {step.b for step in (*self.weight_steps, *self.batch_steps) if step.pair.order_b != step.pair.b}
         for step in reversed(self.weight_steps):
@@ -55,7 +62,8 @@ class Footprint:
             db, da = size(pair.b), size(pair.a)
             peak = max(peak, alive + size(pair.out) * (step.out in reordered))
             copied = pair.copies_a * da
-            peak = max(peak, alive + db + copied + pair.entries_summed(1), alive + db + da + _rearranged(step))
+            peak = max(peak, alive + db + copied + pair.entries_summed(1) + self.is_complex * da)
+            peak = max(peak, alive + db + da + _rearranged(step) + self.is_complex * db)
             alive += db + da - size(pair.out)
         return max(peak, alive)
 

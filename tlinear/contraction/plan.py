@@ -114,7 +114,8 @@ class Plan:
     def footprint(self) -> Footprint:
         """What is alive at once, for either policy of a training plan."""
         steps = (self.weight_steps, self.batch_steps)
-        return Footprint(self.network, *steps, self.batch_size, self.chunk_size, self.lies_in_order)
+        is_complex = self.dtype.kind == "c"
+        return Footprint(self.network, *steps, self.batch_size, self.chunk_size, self.lies_in_order, is_complex)
 
     @property
     def peak_bytes(self) -> int:

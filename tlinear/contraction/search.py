@@ -31,6 +31,8 @@ from tlinear.shapes import is_integer
 __all__ = ["batch_bucket", "cached_plan", "plan"]
 
 _SMALLEST_CHUNK = 16
+_MOST_AXES = 64
+"""Of an array in NumPy."""
 _WORTH_A_SEARCH = 0.9
 
 
@@ -112,10 +114,16 @@ class _Problem:
 def cached_plan(network: Network, implementation: Implementation, mode: Mode, batch_size: int, dtype: DType) -> Plan:
     """Search the orders that `implementation` admits, and keep the one of least predicted time."""
     problem = _Problem(network, mode, batch_size, dtype)
+    has_axes_left = network.n_modes <= _MOST_AXES
     if implementation == "reconstructed":
+        if not has_axes_left:
+            raise ShapeError(
+                f"The weight has {network.n_modes} modes, but an array can have {_MOST_AXES} axes. Pass "
+                "implementation='factorized', or choose fewer modes."
+            )
         return _reconstructed_plan(problem)
     factorized = _factorized_plan(problem)
-    if implementation == "factorized":
+    if implementation == "factorized" or not has_axes_left:
         return factorized
     least = problem.least_seconds(reconstructed_order(network))
     if least >= factorized.seconds:
