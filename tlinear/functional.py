@@ -130,7 +130,7 @@ class Pullback:
     def __call__(self, dy: ArrayLike) -> Gradients:
         call, wrt = self.call, self.wrt
         cotangent = check_cotangent(dy, (*call.batch_shape, call.out_features), call.result_dtype)
-        operands = {f"weight.{name}": operand for name, operand in call.weight.operands.items()}
+        operands = named_parameters(call.weight, None)
         asked = None if wrt is None else [k for k, name in enumerate(("x", *operands)) if name in wrt]
         found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape), asked)
         parameters = {
@@ -183,15 +183,13 @@ def linear_vjp(
     if memory not in ("store", "recompute"):
         raise OptionError(f"memory={memory!r} is not known. Choose one of 'store', 'recompute'.")
     call = _Call.prepare(x, weight, bias, implementation, "training", features=(in_features, out_features))
-    asked = gradients_asked_for(wrt, named_parameters(weight, call.bias))
+    asked = None if wrt is None else gradients_asked_for(wrt, named_parameters(weight, call.bias))
     result, tape = contract_with_tape(call.plan, call.operands, store=memory == "store")
     return call.output(result), Pullback(call, tape, asked)
 
 
-def gradients_asked_for(wrt: Wrt, parameters: Iterable[str]) -> frozenset[str] | None:
-    """The names in `wrt`, each ``"x"`` or one of the parameters; None for all of them."""
-    if wrt is None:
-        return None
+def gradients_asked_for(wrt: Iterable[str], parameters: Iterable[str]) -> frozenset[str]:
+    """The names in `wrt`, each ``"x"`` or one of the parameters."""
     known = ("x", *parameters)
     asked = [wrt] if isinstance(wrt, str) else list(wrt) if isinstance(wrt, Iterable) else [wrt]
     if not all(isinstance(name, str) for name in asked):

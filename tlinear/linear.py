@@ -187,8 +187,7 @@ class Linear(Layer):
 
     def vjp(self, x: ArrayLike, wrt: Wrt = None) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
         array, dtype = self._checked(x)
-        asked = gradients_asked_for(wrt, self.parameters())
-        wanted = ("x", *self.parameters()) if asked is None else asked
+        wanted = ("x", "weight", "bias") if wrt is None else gradients_asked_for(wrt, self.parameters())
         weight, bias, work = self.weight, self.bias, compute_dtype(dtype)
         shape = (*array.shape[:-1], self.out_features)
 

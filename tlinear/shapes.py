@@ -12,10 +12,10 @@ import numpy as np
 
 from tlinear.errors import ShapeError
 
-__all__ = ["as_shape", "format_shape", "is_integer", "mode_counts", "resolve_shape", "tensorize_shape"]
+__all__ = ["MOST_MODES", "as_shape", "format_shape", "is_integer", "mode_counts", "resolve_shape", "tensorize_shape"]
 
 _SMALLEST_MODE = 2
-_MOST_MODES = 64
+MOST_MODES = 64
 """The axes that an array can have in NumPy."""
 _LARGEST_RATIO = 2
 """Of the largest to the smallest mode of a padded shape."""
@@ -67,8 +67,8 @@ def tensorize_shape(features: int, n_modes: int, *, pad: bool | float = False) -
     for name, value in (("features", features), ("n_modes", n_modes)):
         if not is_integer(value) or value < 1:
             raise ShapeError(f"{name}={value!r} is not a positive integer. Pass one, such as features=768, n_modes=3.")
-    if n_modes > _MOST_MODES:
-        raise ShapeError(f"n_modes={n_modes} is more than the {_MOST_MODES} axes that an array can have. Pass fewer.")
+    if n_modes > MOST_MODES:
+        raise ShapeError(f"n_modes={n_modes} is more than the {MOST_MODES} axes that an array can have. Pass fewer.")
     features, n_modes, overhead = int(features), int(n_modes), _largest_overhead(pad)
     if overhead == 0.0:
         sizes = _most_balanced(features, n_modes)

@@ -26,13 +26,11 @@ from tlinear.contraction.pair import Pair
 from tlinear.contraction.plan import MODEL, Implementation, Mode, Plan, check_implementation, n_chunks
 from tlinear.contraction.step import Step
 from tlinear.errors import ImplementationError, ShapeError
-from tlinear.shapes import is_integer
+from tlinear.shapes import MOST_MODES, is_integer
 
 __all__ = ["batch_bucket", "cached_plan", "plan"]
 
 _SMALLEST_CHUNK = 16
-_MOST_AXES = 64
-"""Of an array in NumPy."""
 _WORTH_A_SEARCH = 0.9
 
 
@@ -114,11 +112,11 @@ class _Problem:
 def cached_plan(network: Network, implementation: Implementation, mode: Mode, batch_size: int, dtype: DType) -> Plan:
     """Search the orders that `implementation` admits, and keep the one of least predicted time."""
     problem = _Problem(network, mode, batch_size, dtype)
-    has_axes_left = network.n_modes <= _MOST_AXES
+    has_axes_left = network.n_modes <= MOST_MODES
     if implementation == "reconstructed":
         if not has_axes_left:
             raise ShapeError(
-                f"The weight has {network.n_modes} modes, but an array can have {_MOST_AXES} axes. Pass "
+                f"The weight has {network.n_modes} modes, but an array can have {MOST_MODES} axes. Pass "
                 "implementation='factorized', or choose fewer modes."
             )
         return _reconstructed_plan(problem)

@@ -114,7 +114,7 @@ class BlockTTTensor(FactorizedTensor):
 
     @classmethod
     def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
-        sizes = _pairs(in_shape, out_shape)
+        sizes = [i * o for i, o in _pairs(in_shape, out_shape)]
         return [math.sqrt(s * t) for s, t in pairwise(sizes)]
 
     @classmethod
@@ -137,7 +137,7 @@ class BlockTTTensor(FactorizedTensor):
         cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator, tolerance: float | None = None
     ) -> tuple[dict[str, Array], Report]:
         """TT-SVD of the tensor of the pairs ``(i_k, o_k)``, each core then split into its pair."""
-        pairs = list(zip_longest(tensor.shape[:n_in], tensor.shape[n_in:], fillvalue=1))
+        pairs = _pairs(tensor.shape[:n_in], tensor.shape[n_in:])
         paired = _in_pairs(tensor, n_in)
         cores = tt_svd(paired, bonds) if tolerance is None else tt_svd_within(paired, tolerance)
         split = [core.reshape(len(core), *pair, -1) for core, pair in zip(cores, pairs, strict=True)]
@@ -145,13 +145,13 @@ class BlockTTTensor(FactorizedTensor):
 
 
 def _in_pairs(tensor: Array, n_in: int) -> Array:
-    """The tensor whose modes are the pairs ``(i_k, o_k)``, the shorter side continued with modes of size 1."""
-    pairs = list(zip_longest(tensor.shape[:n_in], tensor.shape[n_in:], fillvalue=1))
+    """The tensor whose modes are the pairs ``(i_k, o_k)``."""
+    pairs = _pairs(tensor.shape[:n_in], tensor.shape[n_in:])
     d = len(pairs)
     tensor = tensor.reshape([i for i, _ in pairs] + [o for _, o in pairs])
     return tensor.transpose([axis for k in range(d) for axis in (k, d + k)]).reshape([i * o for i, o in pairs])
 
 
-def _pairs(in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> list[int]:
-    """The size of each pair of modes, the shorter side continued with ones."""
-    return [i * o for i, o in zip_longest(in_shape, out_shape, fillvalue=1)]
+def _pairs(in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """The pairs ``(i_k, o_k)`` of modes, the shorter side continued with modes of size 1."""
+    return list(zip_longest(in_shape, out_shape, fillvalue=1))
