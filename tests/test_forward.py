@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import tlinear
 from tlinear import FactorizedLinear, factorized_linear
+from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import plan
 from tlinear.errors import ShapeError
 from tlinear.formats import FORMATS
@@ -46,11 +47,11 @@ def test_last_intermediate_of_the_trace_is_the_output(case, implementation):
 @given(cases(), st.sampled_from(IMPLEMENTATIONS))
 def test_each_array_of_a_trace_is_what_its_equation_says(case, implementation):
     """The last step's result is without the bias, and shares no memory with y."""
-    trace = linear_trace(case.x, case.weight, case.bias, implementation=implementation)
+    trace = linear_trace(case.x, case.weight, case.bias, options=PlanOptions(implementation))
     *_, last, y = trace
     assert y == "y"
     assert not np.shares_memory(trace[last], trace["y"])
-    without = linear_trace(case.x, case.weight, implementation=implementation)
+    without = linear_trace(case.x, case.weight, options=PlanOptions(implementation))
     np.testing.assert_array_equal(trace[last], without[last])
 
 
@@ -75,7 +76,7 @@ def bound(weight, x, implementation):
 
     A pair that contracts k entries rounds at most k times (k - 1 sums and one product).
     """
-    chosen = plan(weight.layer_network, implementation=implementation, batch_size=len(x), dtype=weight.dtype)
+    chosen = plan(weight.layer_network, PlanOptions(implementation), batch_size=len(x), dtype=weight.dtype)
     sizes = weight.network.sizes
     contracted = [step.pair.contracted for step in chosen.steps]
     rounded = sum(int(np.prod([sizes[label] for label in labels])) for labels in contracted)

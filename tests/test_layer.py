@@ -87,11 +87,11 @@ def test_a_refused_cotangent_leaves_the_forward_pass_waiting(layer):
 def test_every_call_takes_the_plan_of_the_layers_implementation(monkeypatch, implementation):
     asked = []
 
-    def record(network, chosen, mode, batch_size, dtype):
-        asked.append((chosen, mode, batch_size, dtype))
-        return cached_plan(network, chosen, mode, batch_size, dtype)
+    def record(network, options, mode, batch_size, dtype):
+        asked.append((options.implementation, mode, batch_size, dtype))
+        return cached_plan(network, options, mode, batch_size, dtype)
 
-    monkeypatch.setattr("tlinear.functional.cached_plan", record)
+    monkeypatch.setattr("tlinear.contraction.search.cached_plan", record)
     layer = FactorizedLinear((4, 4), (2, 5), implementation=implementation, dtype=np.float32, rng=0)
     layer = layer.with_parameters(layer.parameters())
     x = np.ones((3, 16), np.float32)

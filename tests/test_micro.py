@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear import micro
+from tlinear.contraction.options import PlanOptions
 from tlinear.functional import factorized_linear, linear_vjp
 
 
@@ -57,7 +58,7 @@ def test_package_reconstructs_what_micro_does(weight):
 @given(cases(), st.sampled_from(IMPLEMENTATIONS))
 def test_package_computes_what_micro_does(case, implementation):
     weight, network = case.weight, micro_network(case.weight)
-    y, pullback = linear_vjp(case.x, weight, case.bias, implementation=implementation)
+    y, pullback = linear_vjp(case.x, weight, case.bias, options=PlanOptions(implementation))
     gradients = pullback(case.dy)
 
     shapes = weight.in_shape, weight.out_shape

@@ -11,6 +11,7 @@ __all__ = [
     "FactorizationError",
     "ImplementationError",
     "InfeasibleRankError",
+    "MemoryLimitError",
     "MissingDependencyError",
     "NetworkError",
     "NonFiniteError",
@@ -61,6 +62,10 @@ class NonFiniteError(TLinearError, ValueError):
 
 class OptionError(TLinearError, TypeError):
     """An option is unknown to the algorithm it was given to, or out of range."""
+
+
+class MemoryLimitError(TLinearError, MemoryError):
+    """No plan keeps to the memory limit."""
 
 
 class ParameterError(TLinearError, ValueError):

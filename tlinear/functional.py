@@ -11,38 +11,39 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlinear.arguments import check_bias, check_cotangent, check_features, check_input, check_tangent
-from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype
-from tlinear.contraction.execute import Tape, contract, contract_with_tape, intermediates, push_forward
-from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation
-from tlinear.contraction.search import batch_bucket, cached_plan
-from tlinear.errors import FactorizationError, OptionError, ParameterError
+from tlinear.arguments import check_cotangent, check_tangent
+from tlinear.arrays import Array, compute_dtype, inexact_dtype, match_dtype
+from tlinear.call import Call, Features, named_parameters
+from tlinear.contraction.execute import contract, intermediates, push_forward
+from tlinear.contraction.options import Implementation, Optimize, PlanOptions
+from tlinear.contraction.plan import Plan
+from tlinear.contraction.tape import Tape, contract_with_tape
+from tlinear.errors import ParameterError
 from tlinear.formats.base import FactorizedTensor
 from tlinear.named_arrays import check_known_names
 
 __all__ = [
     "Gradients",
-    "Memory",
     "Pullback",
     "Trace",
     "Wrt",
     "bias_gradient",
-    "check_weight",
     "factorized_linear",
     "gradients_asked_for",
+    "linear_forward",
     "linear_jvp",
     "linear_trace",
     "linear_vjp",
-    "named_parameters",
 ]
 
-Memory: TypeAlias = Literal["store", "recompute"]
 Wrt: TypeAlias = Iterable[str] | None
+
+DEFAULT = PlanOptions()
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def factorized_linear(
     in_features: int | None = None,
     out_features: int | None = None,
     implementation: Implementation = "auto",
+    optimize: Optimize = None,
+    memory_limit: int | None = None,
 ) -> Array:
     """``y = x W + bias``, the input contracted with the operands of W in a planned order.
 
@@ -85,6 +88,9 @@ def factorized_linear(
     implementation : {'auto', 'factorized', 'reconstructed'}
         Contract `x` with the operands, rebuild the dense weight first, or whichever the cost
         model predicts to be faster.
+    optimize, memory_limit
+        Where the order of contraction comes from, and the most bytes that may be alive at once beside the arguments:
+        see :class:`~tlinear.contraction.options.PlanOptions`.
 
     Returns
     -------
@@ -93,8 +99,10 @@ def factorized_linear(
 
     Raises
     ------
-    ShapeError, DTypeError, ImplementationError
+    ShapeError, DTypeError, ImplementationError, OptionError
         When an argument is none of the above.
+    MemoryLimitError
+        When the call cannot be made within the memory limit.
 
     Examples
     --------
@@ -111,8 +119,21 @@ def factorized_linear(
     >>> y.shape, bool(np.allclose(y, x[:, :15] @ weight.to_matrix()[:9, :15].T))
     ((7, 9), True)
     """
-    call = _Call.prepare(x, weight, bias, implementation, "forward", features=(in_features, out_features))
-    return call.output(contract(call.plan, call.operands))
+    options = PlanOptions(implementation, optimize, memory_limit=memory_limit)
+    return linear_forward(x, weight, bias, features=(in_features, out_features), options=options)
+
+
+def linear_forward(
+    x: ArrayLike,
+    weight: FactorizedTensor,
+    bias: ArrayLike | None,
+    *,
+    features: Features = (None, None),
+    options: PlanOptions = DEFAULT,
+) -> Array:
+    """:func:`factorized_linear` for options that are there already."""
+    call = Call.prepare(x, weight, bias, options=options, mode="forward", features=features)
+    return call.output(contract(call.plan, call.operands()))
 
 
 @dataclass(frozen=True)
@@ -123,22 +144,20 @@ class Pullback:
     ``dx = dy conj(W)^T``.  JAX's convention is the transpose, without the conjugate.
     """
 
-    call: _Call
+    call: Call
     tape: Tape
-    wrt: frozenset[str] | None
+    wants_bias: bool
 
     def __call__(self, dy: ArrayLike) -> Gradients:
-        call, wrt = self.call, self.wrt
+        call = self.call
         cotangent = check_cotangent(dy, (*call.batch_shape, call.out_features), call.result_dtype)
-        operands = named_parameters(call.weight, None)
-        asked = None if wrt is None else [k for k, name in enumerate(("x", *operands)) if name in wrt]
-        found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape), asked)
+        found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape))
         parameters = {
             name: np.ascontiguousarray(match_dtype(found[k], operand.dtype)).reshape(operand.shape)
-            for k, (name, operand) in enumerate(operands.items(), start=1)
+            for k, (name, operand) in enumerate(named_parameters(call.weight, None).items(), start=1)
             if k in found
         }
-        if call.bias is not None and (wrt is None or "bias" in wrt):
+        if call.bias is not None and self.wants_bias:
             parameters["bias"] = bias_gradient(cotangent, call.bias)
         dx = None
         if 0 in found:
@@ -152,11 +171,9 @@ def linear_vjp(
     weight: FactorizedTensor,
     bias: ArrayLike | None = None,
     *,
-    in_features: int | None = None,
-    out_features: int | None = None,
-    implementation: Implementation = "auto",
+    features: Features = (None, None),
+    options: PlanOptions = DEFAULT,
     wrt: Wrt = None,
-    memory: Memory = "store",
 ) -> tuple[Array, Pullback]:
     """The result of :func:`factorized_linear`, and the pullback of its cotangents.
 
@@ -165,27 +182,31 @@ def linear_vjp(
 
     Parameters
     ----------
-    x, weight, bias, in_features, out_features, implementation
+    x, weight, bias
         As for :func:`factorized_linear`.
+    features : pair of int or None
+        The `in_features` and `out_features` of :func:`factorized_linear`.
+    options : PlanOptions
+        The implementation, the order of contraction, and what is kept for the backward pass.
     wrt : iterable of str, optional
         The gradients to compute: ``"x"``, ``"bias"``, and names such as ``"weight.cores.0"``.  All unless given.
-    memory : {'store', 'recompute'}
-        Keep every intermediate, or only `x` and the operands, and compute the intermediates of a chunk of
-        the batch anew when its cotangent comes, which takes the time of another forward pass.
 
     Raises
     ------
     ParameterError
         When `wrt` names what the layer does not have.
-    OptionError
-        When `memory` is none of the two.
+    MemoryLimitError
+        When the call and its pullback cannot be made within the memory limit.
     """
-    if memory not in ("store", "recompute"):
-        raise OptionError(f"memory={memory!r} is not known. Choose one of 'store', 'recompute'.")
-    call = _Call.prepare(x, weight, bias, implementation, "training", features=(in_features, out_features))
-    asked = None if wrt is None else gradients_asked_for(wrt, named_parameters(weight, call.bias))
-    result, tape = contract_with_tape(call.plan, call.operands, store=memory == "store")
-    return call.output(result), Pullback(call, tape, asked)
+    call = Call.prepare(x, weight, bias, options=options, mode="training", features=features)
+    if wrt is None:
+        wanted, wants_bias = None, True
+    else:
+        asked = gradients_asked_for(wrt, named_parameters(weight, call.bias))
+        names = ("x", *named_parameters(weight, None))
+        wanted, wants_bias = [k for k, name in enumerate(names) if name in asked], "bias" in asked
+    result, tape = contract_with_tape(call.plan, call.operands(), wanted)
+    return call.output(result), Pullback(call, tape, wants_bias)
 
 
 def gradients_asked_for(wrt: Iterable[str], parameters: Iterable[str]) -> frozenset[str]:
@@ -205,15 +226,14 @@ def linear_jvp(
     dx: ArrayLike | None,
     tangents: Mapping[str, ArrayLike],
     *,
-    in_features: int | None = None,
-    out_features: int | None = None,
-    implementation: Implementation = "auto",
+    features: Features = (None, None),
+    options: PlanOptions = DEFAULT,
 ) -> tuple[Array, Array]:
     """The result of :func:`factorized_linear`, and its derivative in the direction of the tangents.
 
     A tangent that is not given is zero.
     """
-    call = _Call.prepare(x, weight, bias, implementation, "forward", features=(in_features, out_features))
+    call = Call.prepare(x, weight, bias, options=options, mode="forward", features=features)
     primals = named_parameters(weight, call.bias)
     check_known_names(tangents, primals, "The tangents")
     checked = {name: check_tangent(tangent, primals[name], name) for name, tangent in tangents.items()}
@@ -223,7 +243,7 @@ def linear_jvp(
     for name in weight.operands:
         direction = checked.get(f"weight.{name}")
         directions.append(None if direction is None else direction.astype(call.plan.dtype, copy=False))
-    result, moved = push_forward(call.plan, call.operands, directions)
+    result, moved = push_forward(call.plan, call.operands(), directions)
     dy = call.merge(moved, call.out_features)
     if "bias" in checked:
         dy = dy + checked["bias"]
@@ -266,15 +286,14 @@ def linear_trace(
     weight: FactorizedTensor,
     bias: ArrayLike | None = None,
     *,
-    in_features: int | None = None,
-    out_features: int | None = None,
-    implementation: Implementation = "auto",
+    features: Features = (None, None),
+    options: PlanOptions = DEFAULT,
 ) -> Trace:
     """Every intermediate of :func:`factorized_linear`, named."""
-    call = _Call.prepare(x, weight, bias, implementation, "forward", features=(in_features, out_features))
+    call = Call.prepare(x, weight, bias, options=options, mode="forward", features=features)
     arrays: dict[str, Array] = {}
     equations: dict[str, str] = {}
-    for name, equation, array in intermediates(call.plan, call.operands):
+    for name, equation, array in intermediates(call.plan, call.operands()):
         arrays[name], equations[name] = array, equation
     last = call.plan.steps[-1].name
     # a copy, to which the bias can be added
@@ -283,96 +302,6 @@ def linear_trace(
     plus = "" if call.bias is None else ", plus bias"
     equations["y"] = f"y = {last}, its axes in order and merged{kept}{plus}"
     return Trace(call.plan, arrays, equations)
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One call of the layer: its arguments checked, brought to one dtype, and the plan for them."""
-
-    x: Array
-    weight: FactorizedTensor
-    bias: Array | None
-    in_features: int
-    out_features: int
-    plan: Plan
-    operands: tuple[Array, ...]
-    result_dtype: DType
-
-    @classmethod
-    def prepare(
-        cls,
-        x: ArrayLike,
-        weight: FactorizedTensor,
-        bias: ArrayLike | None,
-        implementation: Implementation,
-        mode: Mode,
-        *,
-        features: tuple[int | None, int | None],
-    ) -> _Call:
-        check_implementation(implementation)
-        check_weight(weight)
-        in_shape = weight.in_shape
-        n_in, n_out = check_features("in", features[0], in_shape), check_features("out", features[1], weight.out_shape)
-        array = check_input(x, n_in, in_shape)
-        offset = None if bias is None else check_bias(bias, n_out)
-        dtypes = (array.dtype, weight.dtype) if offset is None else (array.dtype, weight.dtype, offset.dtype)
-        result_dtype = inexact_dtype(*dtypes)
-        dtype = compute_dtype(result_dtype)
-        bucket = batch_bucket(math.prod(array.shape[:-1]))
-        plan = cached_plan(weight.layer_network, implementation, mode, bucket, dtype)
-        held = [operand if operand.dtype == dtype else operand.astype(dtype) for operand in weight.operands.values()]
-        flat = _flatten(array, in_shape, dtype)
-        return cls(array, weight, offset, n_in, n_out, plan, (flat, *held), result_dtype)
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """The batch axes."""
-        return self.x.shape[:-1]
-
-    def flatten(self, array: Array, modes: tuple[int, ...]) -> Array:
-        """As :func:`_flatten`, in the dtype computed in."""
-        return _flatten(array, modes, self.plan.dtype)
-
-    def merge(self, array: Array, features: int) -> Array:
-        """``[b, *modes]`` as ``[.., features]``, the padding cropped."""
-        held = math.prod(array.shape[1:])
-        merged = array.reshape(*self.batch_shape, held)
-        return merged if features == held else np.ascontiguousarray(merged[..., :features])
-
-    def output(self, result: Array) -> Array:
-        """A result ``[b, o1..om]`` with the bias added, in the shape and dtype of y."""
-        y = self.merge(result, self.out_features)
-        y = np.ascontiguousarray(y)
-        if self.bias is not None:
-            # the result is this call's own, so that nobody sees it change
-            y = np.add(y, self.bias, out=y) if y.dtype == self.result_dtype else y + self.bias
-        return y if y.dtype == self.result_dtype else y.astype(self.result_dtype)
-
-
-def _flatten(array: Array, modes: tuple[int, ...], dtype: DType) -> Array:
-    """``[.., features]``, padded with zeros to what the modes hold, as ``[b, *modes]``."""
-    held = math.prod(modes)
-    if array.shape[-1] < held:
-        padded = np.zeros((*array.shape[:-1], held), array.dtype)
-        padded[..., : array.shape[-1]] = array
-        array = padded
-    array = array.reshape(math.prod(array.shape[:-1]), *modes)
-    return array if array.dtype == dtype else array.astype(dtype)
-
-
-def named_parameters(weight: FactorizedTensor, bias: Array | None) -> dict[str, Array]:
-    """Every array of the layer by the name that gradients, tangents and optimisers know it by."""
-    named = {f"weight.{name}": operand for name, operand in weight.operands.items()}
-    return named if bias is None else named | {"bias": bias}
-
-
-def check_weight(weight: FactorizedTensor) -> None:
-    """Raise :class:`FactorizationError` unless `weight` is factorized."""
-    if not isinstance(weight, FactorizedTensor):
-        raise FactorizationError(
-            f"weight is of type {type(weight).__name__}, not a FactorizedTensor. "
-            "Factorize a dense one with tlinear.decompose or FactorizedLinear.from_linear."
-        )
 
 
 def bias_gradient(cotangent: Array, bias: Array) -> Array:

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypedDict
+from typing import Any, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tlinear.arguments import check_bias, check_features, check_flag
-from tlinear.arrays import Array, DType, check_finite, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
-from tlinear.contraction.plan import Implementation, Mode, Plan, check_implementation
+from tlinear.arrays import Array, compute_dtype, inexact_dtype, to_inexact
+from tlinear.call import Features, check_weight, named_parameters
+from tlinear.contraction.options import Implementation, Memory, Mode, Optimize, PlanOptions
+from tlinear.contraction.plan import Plan
 from tlinear.contraction.search import plan
-from tlinear.decomposition import Allocation, Decomposition, decompose
-from tlinear.errors import OptionError
+from tlinear.conversion import factorize
+from tlinear.decomposition import Allocation, Decomposition
 from tlinear.formats import FactorizedTensor, find_format
-from tlinear.functional import (
-    Memory,
-    Pullback,
-    Trace,
-    Wrt,
-    check_weight,
-    factorized_linear,
-    linear_jvp,
-    linear_trace,
-    linear_vjp,
-    named_parameters,
-)
+from tlinear.frozen import FrozenLinear
+from tlinear.functional import Pullback, Trace, Wrt, linear_forward, linear_jvp, linear_trace, linear_vjp
 from tlinear.linear import Layer, Linear, as_linear, uniform
 from tlinear.named_arrays import check_same_names
 from tlinear.ranks.rules import Rank
-from tlinear.shapes import as_shape, mode_counts, resolve_shape
+from tlinear.shapes import as_shape, mode_counts
 
 __all__ = ["FactorizedLinear"]
 
@@ -104,7 +97,7 @@ class FactorizedLinear(Layer):
         dtype: DTypeLike | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        check_implementation(implementation)
+        self.options = PlanOptions(implementation)
         check_flag("bias", bias)
         cls = find_format(factorization)
         in_shape = as_shape(in_tensorized_features, "in_tensorized_features")
@@ -115,7 +108,6 @@ class FactorizedLinear(Layer):
         self.weight = cls.random(in_shape, out_shape, resolved, std=std, dtype=dtype or np.float64, rng=generator)
         self.bias = uniform((n_out,), n_in, dtype, generator) if bias else None
         self._in_features, self._out_features = n_in, n_out
-        self.implementation: Implementation = implementation
 
     @classmethod
     def from_weight(
@@ -138,15 +130,14 @@ class FactorizedLinear(Layer):
         >>> FactorizedLinear.from_weight(weight).out_features
         10
         """
-        check_implementation(implementation)
         check_weight(weight)
         _ = weight.layer_network
         layer = cls.__new__(cls)
+        layer.options = PlanOptions(implementation)
         layer.weight = weight
         layer._in_features = check_features("in", in_features, weight.in_shape)
         layer._out_features = check_features("out", out_features, weight.out_shape)
         layer.bias = None if bias is None else check_bias(bias, layer.out_features)
-        layer.implementation = implementation
         return layer
 
     @classmethod
@@ -234,37 +225,24 @@ class FactorizedLinear(Layer):
         >>> layer.in_features, layer.in_tensorized_features
         (97, (7, 14))
         """
-        check_implementation(implementation)
+        PlanOptions(implementation)
         check_flag("bias", bias)
         check_flag("auto_tensorize", auto_tensorize)
-        dense = as_linear(linear, bias=bool(bias), transposed=transposed)
-        counts = mode_counts(n_tensorized_modes)
-        n_in, n_out = counts if auto_tensorize else (None, None)
-        in_shape = resolve_shape("in", dense.in_features, in_tensorized_features, n_in, pad)
-        out_shape = resolve_shape("out", dense.out_features, out_tensorized_features, n_out, pad)
-        for name, array in dense.parameters().items():
-            check_finite(array, name)
-        matrix = np.zeros((math.prod(in_shape), math.prod(out_shape)), _kept_dtype(dtype, dense.weight.dtype))
-        matrix[: dense.in_features, : dense.out_features] = dense.weight.T
-        result = decompose(
-            matrix.reshape(*in_shape, *out_shape),
-            factorization,
-            "same" if rank is None and tolerance is None else rank,
+        dense, result = factorize(
+            as_linear(linear, bias=bool(bias), transposed=transposed),
+            (in_tensorized_features, out_tensorized_features),
+            mode_counts(n_tensorized_modes) if auto_tensorize else (None, None),
+            pad,
+            dtype,
+            factorization=factorization,
+            rank=rank,
             tolerance=tolerance,
             allocation=allocation,
-            n_in=len(in_shape),
-            dense_parameters=dense.weight.size,
             rng=rng,
-            **_options(decomposition_options),
+            options=decomposition_options,
         )
-        copied = None if dense.bias is None else dense.bias.astype(_kept_dtype(dtype, dense.bias.dtype))
-        layer = cls.from_weight(
-            result.tensor,
-            copied,
-            in_features=dense.in_features,
-            out_features=dense.out_features,
-            implementation=implementation,
-        )
+        features = {"in_features": dense.in_features, "out_features": dense.out_features}
+        layer = cls.from_weight(result.tensor, dense.bias, implementation=implementation, **features)
         layer.decomposition = result
         return layer
 
@@ -315,32 +293,70 @@ class FactorizedLinear(Layer):
         check_same_names(parameters, self.parameters(), "The parameters")
         arrays = {name: to_inexact(array, name) for name, array in parameters.items()}
         weight = self.weight.with_operands({name: arrays[f"weight.{name}"] for name in self.weight.operands})
-        return self.from_weight(weight, arrays.get("bias"), **self._settings)
+        return self._like(weight, arrays.get("bias"), self.options)
+
+    def with_options(self, **changed: Unpack[Options]) -> Self:
+        """The same layer, its arrays shared, whose plans are searched under other options.
+
+        Parameters
+        ----------
+        implementation : {'auto', 'factorized', 'reconstructed'}
+        optimize : None, str, sequence of pairs, or callable
+            The order of contraction: as the cost model finds, or whatever opt_einsum takes.
+        memory : {'auto', 'store', 'recompute'}
+        memory_limit : int or None
+            The most bytes alive at once beside the arguments.  See :class:`~tlinear.contraction.options.PlanOptions`.
+
+        Examples
+        --------
+        >>> layer = FactorizedLinear((8, 8), (8, 8), factorization="tt", rank=8, rng=0)
+        >>> frugal = layer.with_options(optimize="dp", memory_limit=2**21)
+        >>> frugal.plan(1024, "training").peak_bytes <= 2**21
+        True
+        """
+        return self._like(self.weight, self.bias, dataclasses.replace(self.options, **changed))
+
+    def freeze(self) -> FrozenLinear:
+        """The layer for inference, its parameters copied: what has no batch is contracted once and kept.
+
+        Examples
+        --------
+        >>> layer = FactorizedLinear((8, 8), (8, 8), factorization="cp", rank=8, rng=0)
+        >>> frozen, x = layer.freeze(), np.ones(64)
+        >>> bool(np.allclose(frozen(x), layer(x)))
+        True
+        """
+        return FrozenLinear(self.weight, self.bias, self._features, self.options)
 
     @property
-    def _settings(self) -> _Settings:
-        """What every call needs beside the parameters."""
-        return {
-            "in_features": self.in_features,
-            "out_features": self.out_features,
-            "implementation": self.implementation,
-        }
+    def implementation(self) -> Implementation:
+        """What of the `implementation` was asked for."""
+        return self.options.implementation
+
+    @property
+    def _features(self) -> Features:
+        return self.in_features, self.out_features
+
+    def _like(self, weight: FactorizedTensor, bias: ArrayLike | None, options: PlanOptions) -> Self:
+        layer = self.from_weight(weight, bias, in_features=self.in_features, out_features=self.out_features)
+        layer.options = options
+        return layer
 
     def __call__(self, x: ArrayLike) -> Array:
-        return factorized_linear(x, self.weight, self.bias, **self._settings)
+        return linear_forward(x, self.weight, self.bias, features=self._features, options=self.options)
 
-    def vjp(self, x: ArrayLike, wrt: Wrt = None, *, memory: Memory = "store") -> tuple[Array, Pullback]:
-        """``y`` and the pullback; for `wrt` and `memory` see :func:`tlinear.functional.linear_vjp`."""
-        return linear_vjp(x, self.weight, self.bias, wrt=wrt, memory=memory, **self._settings)
+    def vjp(self, x: ArrayLike, wrt: Wrt = None) -> tuple[Array, Pullback]:
+        return linear_vjp(x, self.weight, self.bias, wrt=wrt, features=self._features, options=self.options)
 
     def jvp(
         self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
     ) -> tuple[Array, Array]:
-        return linear_jvp(x, self.weight, self.bias, dx, tangents or {}, **self._settings)
+        moving = dx, tangents or {}
+        return linear_jvp(x, self.weight, self.bias, *moving, features=self._features, options=self.options)
 
     def trace(self, x: ArrayLike) -> Trace:
         """Every intermediate of the plan for this input, named, with the equation that made it."""
-        return linear_trace(x, self.weight, self.bias, **self._settings)
+        return linear_trace(x, self.weight, self.bias, features=self._features, options=self.options)
 
     def plan(self, batch_size: int, mode: Mode = "forward") -> Plan:
         """What will be computed for this many samples of the parameters' dtype; ``print`` it.
@@ -350,14 +366,13 @@ class FactorizedLinear(Layer):
         >>> print(FactorizedLinear((4,), (5,), factorization="dense", implementation="factorized", rng=0).plan(1))
         Plan: factorized, forward, batch 1, float64
           x[b i1] tensor[i1 o1] -> [b o1]
-          result[b o1] = x[b i1] * tensor[i1 o1]
-              (1, 5), 40 FLOPs, 232 bytes
-          in all 40 FLOPs, 232 bytes moved, at most 40 bytes alive
-          predicted 2 us, dense 2 us
+          step    shape  FLOPs  bytes   us  contraction
+          result    1x5     40    232  2.0  x[b i1] * tensor[i1 o1]
+          all               40    232  2.0
+          at most 40 bytes alive; predicted 2.0 us, dense 2.0 us
         """
         dtype = compute_dtype(inexact_dtype(*(array.dtype for array in self.parameters().values())))
-        network, implementation = self.weight.layer_network, self.implementation
-        return plan(network, implementation=implementation, mode=mode, batch_size=batch_size, dtype=dtype)
+        return plan(self.weight.layer_network, self.options, mode=mode, batch_size=batch_size, dtype=dtype)
 
     def __repr__(self) -> str:
         dense = self.in_features * self.out_features + (0 if self.bias is None else self.out_features)
@@ -372,29 +387,14 @@ class FactorizedLinear(Layer):
         )
 
 
-class _Settings(TypedDict):
-    in_features: int
-    out_features: int
+class Options(TypedDict, total=False):
+    """The fields of :class:`PlanOptions`, any of them."""
+
     implementation: Implementation
+    optimize: Optimize
+    memory: Memory
+    memory_limit: int | None
 
 
 def _modes(shape: tuple[int, ...], features: int) -> str:
     return f"{shape}{'' if math.prod(shape) == features else f' padded from {features}'}"
-
-
-def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    if given is not None and not isinstance(given, Mapping):
-        raise OptionError(f"decomposition_options={given!r} must be a dict, such as {{'max_iterations': 50}}.")
-    options = dict(given or {})
-    own = {"tensor", "factorization", "rank", "tolerance", "allocation", "n_in", "dense_parameters", "rng"}
-    taken = sorted(own & set(options))
-    if taken:
-        raise OptionError(
-            f"decomposition_options holds {taken}. Pass these to from_linear itself, or leave them to it."
-        )
-    return options
-
-
-def _kept_dtype(dtype: DTypeLike | None, source: DType) -> DType:
-    """`dtype` if it can hold the source; by default the source's own."""
-    return source if dtype is None else parameter_dtype(dtype, source)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from tlinear.algorithms.report import relative_error
 from tlinear.algorithms.scaling import exponent_of, times_power_of_two
 from tlinear.arrays import Array, check_finite, compute_dtype, to_inexact
+from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import plan
 from tlinear.errors import InfeasibleRankError, OptionError, RankError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
@@ -240,10 +241,9 @@ class _Search:
             dtype, bonds, error = np.dtype(np.float64), self._bonds(in_shape, out_shape), None
         else:
             dtype, bonds, error = compute_dtype(self.matrix.dtype), *self._fit(self.matrix, in_shape, out_shape)
-        network = self.cls.network_for(in_shape, out_shape, bonds)
-        planned = plan(network.with_input(), implementation="factorized", batch_size=self.batch_size, dtype=dtype)
+        network, rank = self.cls.network_for(in_shape, out_shape, bonds), self.cls.rank_of_bonds(bonds)
+        planned = plan(network.with_input(), PlanOptions("factorized"), batch_size=self.batch_size, dtype=dtype)
         layer = self.factorization, self.in_features, self.out_features
-        rank = self.cls.rank_of_bonds(bonds)
         return Suggestion(*layer, in_shape, out_shape, rank, network.n_parameters, planned.flops, error)
 
     def _bonds(self, in_shape: Shape, out_shape: Shape) -> Bonds:

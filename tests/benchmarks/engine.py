@@ -34,7 +34,6 @@ the cost of a product of two tiny arrays; with a question mark where all three e
 
 import argparse
 import gc
-import inspect
 import itertools
 import json
 import math
@@ -579,21 +578,12 @@ def contenders_of(
         plan = own.plan(batch, mode=MODES[mode])
         call = Split(own.vjp, x, dy, clock) if training else lambda own=own: own(x)
         contenders[own.implementation] = Contender(call, plan.flops, plan.peak_bytes)
-    if training and (recompute := with_memory(layer, "recompute")) is not None:
-        plan = layer.plan(batch, mode="training")
-        contenders["recompute"] = Contender(Split(recompute, x, dy, clock), 4 / 3 * plan.flops, plan.peak_bytes)
+    if training:
+        for memory in ("store", "recompute"):
+            own = layer.with_options(memory=memory)
+            plan = own.plan(batch, mode="training")
+            contenders[memory] = Contender(Split(own.vjp, x, dy, clock), plan.flops, plan.peak_bytes)
     return contenders
-
-
-def with_memory(layer: FactorizedLinear, memory: str) -> Callable | None:
-    """The layer's vjp under a memory policy, or None where the engine knows none."""
-    if "memory" in inspect.signature(layer.vjp).parameters:
-        return lambda x: layer.vjp(x, memory=memory)
-    if "memory" in inspect.signature(FactorizedLinear.from_weight).parameters:
-        return FactorizedLinear.from_weight(
-            layer.weight, layer.bias, implementation=layer.implementation, memory=memory
-        ).vjp
-    return None
 
 
 def peer_contenders(layer: FactorizedLinear, x: np.ndarray, mode: str) -> dict[str, Contender]:
@@ -913,14 +903,12 @@ def summary(
             "",
         )
     )
-    for policy, name, most in (("store", "auto", "<= 2.2"), ("recompute", "recompute", "<= 3.3")):
-        splits = [row.split[name] for row in rows if name in row.split]
+    for policy, most in (("store", "<= 2.2"), ("recompute", "<= 3.3")):
+        splits = [row.split[policy] for row in rows if policy in row.split]
         if splits:
             forward, backward = (sum(part) for part in zip(*splits, strict=True))
             text = f"{backward / forward:.2f}: {backward:.3f} s over {forward:.3f} s, sums over {len(splits)} cells"
             lines.append((f"backward / forward, memory={policy!r}", text, most))
-        else:
-            lines.append((f"backward / forward, memory={policy!r}", "not known to this engine", most))
     for batch, asked_for in ((1, ">= 50"), (100, ">= 10")):
         for row in rows:
             if (row.layer, row.factorization, row.batch) == ("fc6", "blocktt", batch) and "dense" in row.seconds:

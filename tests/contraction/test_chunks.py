@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear import FactorizedLinear
-from tlinear.contraction.execute import contract, contract_with_tape, intermediates
+from tlinear.contraction.execute import contract, intermediates
+from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import plan
+from tlinear.contraction.tape import contract_with_tape
 
 
 @given(cases(), st.sampled_from(IMPLEMENTATIONS), st.integers(0, 11), st.integers(1, 12))
@@ -21,7 +23,7 @@ def test_chunks_change_neither_the_result_nor_the_gradients(case, implementation
     operands = [x, *case.weight.operands.values()]
     dense = case.weight.to_matrix()
     for mode in ("forward", "training"):
-        whole = plan(network, implementation=implementation, mode=mode, batch_size=batch_size, dtype=dtype)
+        whole = plan(network, PlanOptions(implementation), mode=mode, batch_size=batch_size, dtype=dtype)
         whole = dataclasses.replace(whole, chunk_size=max(batch_size, 1))
         cut = dataclasses.replace(whole, chunk_size=chunk_size)
         expected = (x.reshape(batch_size, case.weight.in_features) @ dense.T).reshape(dy.shape)
@@ -65,7 +67,7 @@ def test_chunks_add_no_more_than_the_sums_over_the_batch_can(factorization, chun
     rng = np.random.default_rng(2)
     x, dy = (rng.standard_normal((40, n)).astype(np.float32) for n in (12, 15))
     network = layer.weight.layer_network
-    found = plan(network, implementation="factorized", mode="training", batch_size=40, dtype=np.float32)
+    found = plan(network, PlanOptions("factorized"), mode="training", batch_size=40, dtype=np.float32)
     cut = dataclasses.replace(found, chunk_size=chunk_size)
     arrays = [x.reshape(40, 4, 3), *layer.weight.operands.values()]
     cotangent = dy.reshape(40, 3, 5)

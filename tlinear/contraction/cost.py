@@ -131,13 +131,24 @@ class CostModel:
                 total += flops * entry / self.small_bytes_per_second
         return total * (3 if training else 1)
 
+    def storing_seconds(self, n_bytes: int) -> float:
+        """What it takes to keep arrays in new memory rather than in that of the ones before, and to read them back."""
+        return 2 * n_bytes / self.memory_bytes_per_second if n_bytes > self.cache_bytes else 0.0
+
     def all_seconds(
-        self, pairs: Sequence[Pair], n_chunks: int, chunk_size: int, dtype: DType, *, training: bool = False
+        self,
+        pairs: Sequence[Pair],
+        n_chunks: int,
+        chunk_size: int,
+        dtype: DType,
+        *,
+        training: bool = False,
+        weight_share: float = 1.0,
     ) -> float:
-        """The predicted time of a whole plan, the pairs that have a batch being done once a chunk."""
+        """The predicted time of a whole plan: what has a batch is done once a chunk, and a share of what has none."""
         return sum(
-            self.seconds(pair, chunk_size, dtype, training=training) * (n_chunks if pair.has_batch else 1)
-            + self.arranging_seconds(pair, dtype)
+            self.seconds(pair, chunk_size, dtype, training=training) * (n_chunks if pair.has_batch else weight_share)
+            + self.arranging_seconds(pair, dtype) * weight_share
             for pair in pairs
         )
 

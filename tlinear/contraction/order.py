@@ -7,23 +7,36 @@ side of the weight first makes two large products, and rebuilding the weight mak
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from opt_einsum import paths
+from opt_einsum.path_random import RandomOptimizer
 
 from tlinear.contraction.network import BATCH, Label, Labels, Network
+from tlinear.errors import OptionError
 
-__all__ = ["Order", "factorized_orders", "label_triples", "reconstructed_order"]
+__all__ = [
+    "Order",
+    "factorized_orders",
+    "label_triples",
+    "order_along",
+    "rebuilds_weight",
+    "reconstructed_order",
+    "takes_input_last",
+]
 
 # Pairs of slots: operands are slots 0 .. n-1, and every pair appends its result as the next slot.
 Order: TypeAlias = tuple[tuple[int, int], ...]
+# The name of an algorithm of opt_einsum, or an optimizer.
+Search: TypeAlias = str | Callable[..., Any]
 
 _MANY_SAMPLES = 1 << 20
 
 
-def factorized_orders(network: Network, batch_size: int) -> Iterator[Order]:
-    """Candidates, each once; some may rebuild the weight.
+def factorized_orders(network: Network, batch_size: int, search: Search | None = None) -> Iterator[Order]:
+    """Candidates, each once; some may rebuild the weight.  With a `search`, the one that it finds.
 
     For few samples the best order starts at the input; the more there are, the more it pays to
     contract weight operands among themselves first.
@@ -33,6 +46,9 @@ def factorized_orders(network: Network, batch_size: int) -> Iterator[Order]:
         yield ()
         return
     slots = list(range(n))
+    if search is not None:
+        yield _grouped(network, [slots], batch_size, search)
+        return
     into, out_of = _sides(network)
     candidates = [
         *(_grouped(network, [slots], size) for size in (1, batch_size, _MANY_SAMPLES)),
@@ -44,9 +60,32 @@ def factorized_orders(network: Network, batch_size: int) -> Iterator[Order]:
     yield from dict.fromkeys(candidates)
 
 
-def reconstructed_order(network: Network) -> Order:
+def reconstructed_order(network: Network, search: Search | None = None) -> Order:
     """All operands but the first among themselves, and the first one last."""
-    return _grouped(network, [[0], list(range(1, len(network.inputs)))], batch_size=1)
+    return _grouped(network, [[0], list(range(1, len(network.inputs)))], 1, search or "auto")
+
+
+def order_along(network: Network, path: Sequence[tuple[int, ...]]) -> Order:
+    """The order of opt_einsum's `path`, in which what is contracted leaves the list and the result goes to its end."""
+    n = len(network.inputs)
+    lengths = [len(set(pair)) == 2 and all(0 <= k < n - done for k in pair) for done, pair in enumerate(path)]
+    if len(path) != n - 1 or not all(lengths):
+        raise OptionError(
+            f"The path {list(path)} does not contract the {n} operands of {network}, two at a time. Pass {n - 1} pairs "
+            "of places in the list of what is left, such as those of opt_einsum.contract_path."
+        )
+    return tuple((a, b) for a, b in paths.linear_to_ssa(tuple(path)))
+
+
+def rebuilds_weight(network: Network, order: Order) -> bool:
+    """Whether some intermediate of the layer's network is the dense weight, which only ``'reconstructed'`` may form."""
+    modes = set(range(network.n_modes))
+    held = [set(labels) for labels in network.inputs]
+    for a, b in order:
+        held.append(held[a] | held[b])
+    return BATCH in network.output and any(
+        modes <= labels and BATCH not in labels for labels in held[len(network.inputs) :]
+    )
 
 
 def label_triples(network: Network, order: Order) -> list[tuple[Labels, Labels, Labels]]:
@@ -62,6 +101,11 @@ def label_triples(network: Network, order: Order) -> list[tuple[Labels, Labels, 
     return triples
 
 
+def takes_input_last(order: Order) -> bool:
+    """Whether everything else is contracted before the input, operand 0, comes in."""
+    return bool(order) and 0 in order[-1]
+
+
 def _sides(network: Network) -> tuple[list[int], list[int]]:
     """The operands but the first that carry no output mode, and those that do."""
     outputs = set(range(network.n_in, network.n_modes))
@@ -70,8 +114,8 @@ def _sides(network: Network) -> tuple[list[int], list[int]]:
     return into, [slot for slot in slots if slot not in into]
 
 
-def _grouped(network: Network, groups: Sequence[Sequence[int]], batch_size: int) -> Order:
-    """Each group of slots among itself, in opt_einsum's order; then the groups from the first to the last."""
+def _grouped(network: Network, groups: Sequence[Sequence[int]], batch_size: int, search: Search = "auto") -> Order:
+    """Each group of slots among itself, as a search finds; then the groups from the first to the last."""
     open_labels = dict(enumerate(network.reduced_inputs))
     order: list[tuple[int, int]] = []
 
@@ -89,7 +133,7 @@ def _grouped(network: Network, groups: Sequence[Sequence[int]], batch_size: int)
             continue
         outside = network.kept(labels for slot, labels in open_labels.items() if slot not in group)
         members = list(group)
-        for a, b in _search([open_labels[slot] for slot in members], outside, network, batch_size):
+        for a, b in _search([open_labels[slot] for slot in members], outside, network, batch_size, search):
             members.append(join(members[a], members[b]))
         results.append(members[-1])
     last = results[0]
@@ -98,11 +142,22 @@ def _grouped(network: Network, groups: Sequence[Sequence[int]], batch_size: int)
     return tuple(order)
 
 
-def _search(inputs: Sequence[Labels], outside: set[Label], network: Network, batch_size: int) -> Order:
-    """opt_einsum's order of contracting `inputs` into what is needed `outside`, in slots of its own."""
+def _search(inputs: Sequence[Labels], outside: set[Label], network: Network, batch_size: int, search: Search) -> Order:
+    """The order of contracting `inputs` into what is needed `outside`, in slots of its own."""
     if len(inputs) == 1:
         return ()
     output = frozenset(label for labels in inputs for label in labels if label in outside)
     sizes = {**network.sizes, BATCH: batch_size}
-    found = paths.auto([frozenset(labels) for labels in inputs], output, sizes)
-    return tuple((a, b) for a, b in paths.linear_to_ssa(found))
+    find = paths.get_path_fn(search) if isinstance(search, str) else _unused(search)
+    path = find([frozenset(labels) for labels in inputs], output, sizes)
+    if any(len(pair) != 2 for pair in path):
+        raise OptionError(
+            f"optimize={search!r} found the path {list(path)}, not all of whose steps contract two operands. Pass an "
+            "optimizer without a memory limit of its own."
+        )
+    return tuple((a, b) for a, b in paths.linear_to_ssa(tuple(tuple(pair) for pair in path)))
+
+
+def _unused(optimizer: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of opt_einsum that search at random serve for one network and batch size, and each search takes its own."""
+    return copy.deepcopy(optimizer) if isinstance(optimizer, RandomOptimizer) else optimizer

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal
 
 from tlinear.arrays import DType
 from tlinear.contraction.cost import CostModel, flops_per_multiply
 from tlinear.contraction.kernel import Kernel, kernel_of
 from tlinear.contraction.memory import Footprint
 from tlinear.contraction.network import BATCH, Labels, Network
+from tlinear.contraction.options import Mode
 from tlinear.contraction.pair import Pair
 from tlinear.contraction.step import Step
-from tlinear.errors import ImplementationError
 
-__all__ = ["MODEL", "Implementation", "Mode", "Plan", "Step", "check_implementation", "n_chunks"]
+__all__ = ["MODEL", "Plan", "Step", "n_chunks", "weight_share"]
 
-Implementation: TypeAlias = Literal["factorized", "reconstructed", "auto"]
-Mode: TypeAlias = Literal["forward", "training"]
-
-_IMPLEMENTATIONS = get_args(Implementation)
 MODEL = CostModel()
 _PROGRAMS_KEPT = 64
+_CALLS_WHEN_FROZEN = 1000
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,9 @@ class Plan:
         What is contracted.
     implementation : {'factorized', 'reconstructed'}
         Whether the input meets the operands one by one, or the rebuilt weight.
-    mode : {'forward', 'training'}
-        Whether the backward pass is counted in the cost.
+    mode : {'forward', 'training', 'frozen'}
+        Whether the backward pass is counted in the cost, and whether what has no batch is: it is there in a frozen
+        layer.
     batch_size : int
         The number of samples that the figures below are for.
     dtype : dtype
@@ -45,6 +43,8 @@ class Plan:
         The pairs in order.
     chunk_size : int
         How many samples pass through the steps that have a batch at a time.
+    memory : {'store', 'recompute'}
+        Whether a training plan keeps its intermediates for the backward pass, or computes them anew.
     reason : str
         Why ``'auto'`` took this implementation; empty where it was asked for.
     """
@@ -56,6 +56,7 @@ class Plan:
     dtype: DType
     steps: tuple[Step, ...]
     chunk_size: int
+    memory: Literal["store", "recompute"] = "store"
     reason: str = ""
 
     @cached_property
@@ -84,46 +85,75 @@ class Plan:
         return found
 
     @property
+    def is_training(self) -> bool:
+        """Whether a backward pass follows."""
+        return self.mode == "training"
+
+    @cached_property
+    def done_in_a_call(self) -> tuple[Pair, ...]:
+        """The pairs that every call contracts: of a frozen layer only those that the input passes through."""
+        return tuple(step.pair for step in (self.batch_steps if self.mode == "frozen" else self.steps))
+
+    @cached_property
+    def done_anew(self) -> tuple[Pair, ...]:
+        """The pairs that the backward pass contracts anew: all that the input passes through, but the last."""
+        is_anew = self.is_training and self.memory == "recompute"
+        return tuple(step.pair for step in self.batch_steps[:-1]) if is_anew else ()
+
+    @property
     def flops(self) -> int:
         """Real floating-point operations."""
-        pairs, n = [step.pair for step in self.steps], self.batch_size
-        forward = sum(pair.flops(n) for pair in pairs)
-        backward = sum(pair.backward_flops(n) for pair in pairs) if self.mode == "training" else 0
+        n = self.batch_size
+        forward = sum(pair.flops(n) for pair in (*self.done_in_a_call, *self.done_anew))
+        backward = sum(pair.backward_flops(n) for pair in self.done_in_a_call) if self.is_training else 0
         return (forward + backward) * flops_per_multiply(self.dtype)
 
     @property
     def bytes_moved(self) -> int:
         """Bytes read and written by the steps, copies of rearranged operands included."""
-        pairs, n = [step.pair for step in self.steps], self.batch_size
-        forward = sum(pair.entries_moved(n) for pair in pairs)
-        backward = sum(pair.backward_entries_moved(n) for pair in pairs) if self.mode == "training" else 0
+        n = self.batch_size
+        forward = sum(pair.entries_moved(n) for pair in (*self.done_in_a_call, *self.done_anew))
+        backward = sum(pair.backward_entries_moved(n) for pair in self.done_in_a_call) if self.is_training else 0
         return (forward + backward) * self.dtype.itemsize
 
     @property
     def seconds(self) -> float:
         """The time that the cost model predicts, on the core its rates were measured on."""
         n, size = n_chunks(self.batch_size, self.chunk_size), min(self.chunk_size, self.batch_size)
-        pairs, training = [step.pair for step in self.steps], self.mode == "training"
-        total = MODEL.all_seconds(pairs, n, size, self.dtype, training=training)
+        pairs, share = [step.pair for step in self.steps], weight_share(self.mode)
+        total = MODEL.all_seconds(pairs, n, size, self.dtype, training=self.is_training, weight_share=share)
+        total += MODEL.all_seconds(self.done_anew, n, size, self.dtype)
+        if self.is_training and self.memory == "store":
+            total += MODEL.storing_seconds(self.stored_entries * self.dtype.itemsize)
         if not self.lies_in_order and self.batch_size > 1:
             n_entries = self.network.size(self.network.output, self.batch_size)
-            total += MODEL.copy_seconds(n_entries, self.dtype) * (2 if training else 1)
+            total += MODEL.copy_seconds(n_entries, self.dtype) * (2 if self.is_training else 1)
         return total
+
+    def _seconds_of(self, pair: Pair) -> float:
+        """What a pair takes of a forward pass."""
+        n, size = n_chunks(self.batch_size, self.chunk_size), min(self.chunk_size, self.batch_size)
+        return MODEL.all_seconds([pair], n, size, self.dtype, weight_share=weight_share(self.mode))
+
+    @property
+    def stored_entries(self) -> int:
+        """The entries of the intermediates of the input, which a training plan keeps or computes anew."""
+        return sum(self.network.size(step.pair.out, self.batch_size) for step in self.batch_steps[:-1])
 
     @property
     def footprint(self) -> Footprint:
         """What is alive at once, for either policy of a training plan."""
-        steps = (self.weight_steps, self.batch_steps)
+        steps = ((), self.batch_steps) if self.mode == "frozen" else (self.weight_steps, self.batch_steps)
         is_complex = self.dtype.kind == "c"
         return Footprint(self.network, *steps, self.batch_size, self.chunk_size, self.lies_in_order, is_complex)
 
     @property
     def peak_bytes(self) -> int:
         """The most bytes alive at once of what is computed: intermediates, rearranged copies, result, gradients."""
-        forward, footprint = self.mode == "forward", self.footprint
-        return (
-            footprint.forward_entries() if forward else footprint.training_entries(store=True)
-        ) * self.dtype.itemsize
+        footprint = self.footprint
+        if self.is_training:
+            return footprint.training_entries(store=self.memory == "store") * self.dtype.itemsize
+        return footprint.forward_entries() * self.dtype.itemsize
 
     @cached_property
     def reductions(self) -> tuple[tuple[int, ...], ...]:
@@ -184,7 +214,7 @@ class Plan:
         dense = Network(("x", "weight"), ((BATCH, 0), (0, 1)), (BATCH, 1), ((0, n_in), (1, n_out)), n_in=1, n_modes=2)
         x, weight, y = (BATCH, 0), (0, 1), (BATCH, 1)
         pair = Pair(dense, x, weight, y, lying=x, rows=(BATCH,), contracted=(0,), right=(1,))
-        return MODEL.seconds(pair, self.batch_size, self.dtype, training=self.mode == "training")
+        return MODEL.seconds(pair, self.batch_size, self.dtype, training=self.is_training)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan and its figures as what JSON can hold: seconds, bytes and FLOPs for all samples together."""
@@ -196,36 +226,54 @@ class Plan:
                 "shape": list(network.shape(step.pair.out, self.batch_size)),
                 "flops": step.pair.flops(self.batch_size) * scale,
                 "bytes_moved": step.pair.entries_moved(self.batch_size) * self.dtype.itemsize,
+                "seconds": self._seconds_of(step.pair),
             }
             for step in self.steps
         ]
-        names = ("implementation", "reason", "mode", "batch_size", "chunk_size", "flops", "bytes_moved", "peak_bytes")
+        names = [*("implementation", "reason", "mode", "memory", "batch_size", "chunk_size")]
+        names += ["flops", "bytes_moved", "peak_bytes"]
         figures = {name: getattr(self, name) for name in (*names, "seconds", "dense_seconds")}
         return {"network": str(network), "dtype": str(self.dtype), **figures, "steps": steps}
 
     def __str__(self) -> str:
-        chunks = "" if self.batch_size <= self.chunk_size else f" in chunks of {self.chunk_size}"
-        lines = [
-            f"Plan: {self.implementation}, {self.mode}, batch {self.batch_size}{chunks}, {self.dtype}",
-            f"  {self.network}",
-        ]
+        n, size = self.batch_size, min(self.chunk_size, self.batch_size)
+        chunks = f" in {n_chunks(n, size)} chunks of {size}" if size < n else ""
+        kept = f", memory={self.memory!r}" if self.is_training else ""
+        rows = [("step", "shape", "FLOPs", "bytes", "us", "contraction")]
         for step in self.to_dict()["steps"]:
-            lines.append(f"  {step['equation']}")
-            lines.append(f"      {tuple(step['shape'])}, {step['flops']:,} FLOPs, {step['bytes_moved']:,} bytes")
-        lines += [
-            f"  in all {self.flops:,} FLOPs, {self.bytes_moved:,} bytes moved, at most {self.peak_bytes:,} bytes alive",
-            f"  predicted {self.seconds * 1e6:,.0f} us, dense {self.dense_seconds * 1e6:,.0f} us",
+            figures = f"{step['flops']:,}", f"{step['bytes_moved']:,}", f"{step['seconds'] * 1e6:,.1f}"
+            shape = "x".join(map(str, step["shape"]))
+            rows.append((step["name"], shape, *figures, step["equation"].split(" = ")[1]))
+        backward = " with the backward pass" if self.is_training else ""
+        rows.append(
+            (f"all{backward}", "", f"{self.flops:,}", f"{self.bytes_moved:,}", f"{self.seconds * 1e6:,.1f}", "")
+        )
+        widths = [max(len(row[k]) for row in rows) for k in range(5)]
+        table = [
+            "  ".join(
+                [
+                    row[0].ljust(widths[0]),
+                    *(cell.rjust(width) for cell, width in zip(row[1:5], widths[1:], strict=True)),
+                ]
+            )
+            + f"  {row[5]}"
+            for row in rows
         ]
-        return "\n".join([*lines, f"  {self.reason}"] if self.reason else lines)
-
-
-def check_implementation(implementation: str) -> None:
-    """Raise :class:`ImplementationError` unless `implementation` is one of the three."""
-    if implementation not in _IMPLEMENTATIONS:
-        known = ", ".join(map(repr, _IMPLEMENTATIONS))
-        raise ImplementationError(f"implementation={implementation!r} is not known. Choose one of {known}.")
+        lines = [
+            f"Plan: {self.implementation}, {self.mode}{kept}, batch {n}{chunks}, {self.dtype}",
+            str(self.network),
+            *(line.rstrip() for line in table),
+            f"at most {self.peak_bytes:,} bytes alive; predicted {self.seconds * 1e6:,.1f} us, dense "
+            f"{self.dense_seconds * 1e6:,.1f} us",
+        ]
+        return "\n  ".join([*lines, self.reason] if self.reason else lines)
 
 
 def n_chunks(batch_size: int, chunk_size: int) -> int:
     """Into how many chunks a batch is cut."""
     return -(-batch_size // chunk_size)
+
+
+def weight_share(mode: Mode) -> float:
+    """The part of the time that one call takes for what has no batch: a frozen layer does that once for many."""
+    return 1 / _CALLS_WHEN_FROZEN if mode == "frozen" else 1.0

@@ -10,10 +10,10 @@ execution.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Literal, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -21,14 +21,25 @@ from numpy.typing import DTypeLike
 from tlinear.arrays import DType
 from tlinear.contraction.layout import lay_out
 from tlinear.contraction.network import BATCH, Labels, Network
-from tlinear.contraction.order import Order, factorized_orders, label_triples, reconstructed_order
+from tlinear.contraction.options import Implementation, Mode, PlanOptions, check_mode
+from tlinear.contraction.order import (
+    Order,
+    factorized_orders,
+    label_triples,
+    order_along,
+    rebuilds_weight,
+    reconstructed_order,
+    takes_input_last,
+)
 from tlinear.contraction.pair import Pair
-from tlinear.contraction.plan import MODEL, Implementation, Mode, Plan, check_implementation, n_chunks
+from tlinear.contraction.plan import MODEL, Plan, n_chunks, weight_share
 from tlinear.contraction.step import Step
-from tlinear.errors import ImplementationError, ShapeError
+from tlinear.errors import ImplementationError, MemoryLimitError, ShapeError
 from tlinear.shapes import MOST_MODES, is_integer
 
-__all__ = ["batch_bucket", "cached_plan", "plan"]
+__all__ = ["batch_bucket", "cached_plan", "plan", "plan_for"]
+
+Taken: TypeAlias = Literal["factorized", "reconstructed"]
 
 _SMALLEST_CHUNK = 16
 _WORTH_A_SEARCH = 0.9
@@ -36,8 +47,8 @@ _WORTH_A_SEARCH = 0.9
 
 def plan(
     network: Network,
+    options: PlanOptions | None = None,
     *,
-    implementation: Implementation = "auto",
     mode: Mode = "forward",
     batch_size: int = 1,
     dtype: DTypeLike = np.float64,
@@ -49,17 +60,33 @@ def plan(
     Raises
     ------
     ImplementationError
-        When `implementation` or `mode` is not one of the known ones.
+        When `mode` is not one of the known ones, or the path asked for is of the other implementation.
+    MemoryLimitError
+        When no plan keeps to the memory limit.
     ShapeError
         When `batch_size` is not an integer, or is negative.
     """
-    check_implementation(implementation)
-    if mode not in get_args(Mode):
-        raise ImplementationError(f"mode={mode!r} is not known. Choose one of {', '.join(map(repr, get_args(Mode)))}.")
+    check_mode(mode)
     if not is_integer(batch_size) or batch_size < 0:
         raise ShapeError(f"batch_size={batch_size!r} is not a number of samples. Pass an integer, 0 or more.")
-    found = cached_plan(network, implementation, mode, batch_bucket(int(batch_size)), np.dtype(dtype))
+    found = plan_for(network, options or PlanOptions(), mode, int(batch_size), np.dtype(dtype))
     return dataclasses.replace(found, batch_size=int(batch_size))
+
+
+def plan_for(
+    network: Network, options: PlanOptions, mode: Mode, batch_size: int, dtype: DType, *, taken_bytes: int = 0
+) -> Plan:
+    """The plan for the bucket that a batch is in; where memory is limited, one that fits for exactly this batch.
+
+    `taken_bytes` are those of the limit that something else needs.
+    """
+    found = cached_plan(network, options, mode, batch_bucket(batch_size), dtype)
+    if options.memory_limit is None:
+        return found
+    limit = options.memory_limit - taken_bytes
+    if dataclasses.replace(found, batch_size=batch_size).peak_bytes <= limit:
+        return found
+    return _fitting_plan(_Problem(network, options, mode, batch_size, dtype), limit)
 
 
 def batch_bucket(batch_size: int) -> int:
@@ -72,6 +99,7 @@ class _Problem:
     """What a plan is searched for."""
 
     network: Network
+    options: PlanOptions
     mode: Mode
     batch_size: int
     dtype: DType
@@ -89,47 +117,122 @@ class _Problem:
         """A chunk size in the middle of those that may be chosen."""
         return self.chunk_sizes[len(self.chunk_sizes) // 2]
 
+    @cached_property
+    def orders(self) -> dict[Taken, list[Order]]:
+        """The orders to compare, by whether they rebuild the weight."""
+        network, path, search = self.network, self.options.path, self.options.search
+        if path is not None:
+            found = [order_along(network, path)]
+        else:
+            sizes = dict.fromkeys((self.batch_size, self.small_chunk))
+            found = [order for size in sizes for order in factorized_orders(network, size, search)]
+            if search is None:  # of those that rebuild the weight one is enough
+                found = [order for order in found if not rebuilds_weight(network, order)]
+            if BATCH in network.output:
+                found.append(reconstructed_order(network, search))
+        orders = list(dict.fromkeys(found))
+        return {
+            "factorized": [order for order in orders if not rebuilds_weight(network, order)],
+            "reconstructed": [order for order in orders if takes_input_last(order)],
+        }
+
+    @property
+    def is_training(self) -> bool:
+        return self.mode == "training"
+
+    @property
+    def memories(self) -> tuple[Literal["store", "recompute"], ...]:
+        """The policies that may be chosen; without a backward pass nothing is stored or computed anew."""
+        asked = self.options.memory
+        return ("store",) if not self.is_training else ("store", "recompute") if asked == "auto" else (asked,)
+
     def least_seconds(self, order: Order) -> float:
         """What no layout of an order can undercut."""
         triples = label_triples(self.network, order)
-        return MODEL.least_seconds(self.network, triples, self.batch_size, self.dtype, training=self.mode == "training")
+        if self.mode == "frozen":
+            triples = [triple for triple in triples if BATCH in triple[2]]
+        return MODEL.least_seconds(self.network, triples, self.batch_size, self.dtype, training=self.is_training)
 
     def layout_seconds(self, pair: Pair, last: bool, chunk_size: int) -> float:
         """What a pair costs in chunks of this size, with the copy that puts a last result in order."""
-        n, training = n_chunks(self.batch_size, chunk_size), self.mode == "training"
-        total = MODEL.all_seconds([pair], n, chunk_size, self.dtype, training=training)
+        n, share = n_chunks(self.batch_size, chunk_size), weight_share(self.mode)
+        total = MODEL.all_seconds([pair], n, chunk_size, self.dtype, training=self.is_training, weight_share=share)
         if last and pair.out != self.network.output and self.batch_size > 1:
             total += MODEL.copy_seconds(self.network.size(pair.out, self.batch_size), self.dtype)
         return total
 
     def copy_seconds(self, labels: Labels, chunk_size: int) -> float:
         """What it costs to rearrange an array in every chunk of this size."""
-        n = n_chunks(self.batch_size, chunk_size) if BATCH in labels else 1
+        n = n_chunks(self.batch_size, chunk_size) if BATCH in labels else weight_share(self.mode)
         return n * MODEL.copy_seconds(self.network.size(labels, chunk_size), self.dtype)
 
 
 @lru_cache(maxsize=512)
-def cached_plan(network: Network, implementation: Implementation, mode: Mode, batch_size: int, dtype: DType) -> Plan:
-    """Search the orders that `implementation` admits, and keep the one of least predicted time."""
-    problem = _Problem(network, mode, batch_size, dtype)
-    has_axes_left = network.n_modes <= MOST_MODES
-    if implementation == "reconstructed":
-        if not has_axes_left:
-            raise ShapeError(
-                f"The weight has {network.n_modes} modes, but an array can have {MOST_MODES} axes. Pass "
-                "implementation='factorized', or choose fewer modes."
-            )
-        return _reconstructed_plan(problem)
-    factorized = _factorized_plan(problem)
-    if implementation == "factorized" or not has_axes_left:
-        return factorized
-    least = problem.least_seconds(reconstructed_order(network))
+def cached_plan(network: Network, options: PlanOptions, mode: Mode, batch_size: int, dtype: DType) -> Plan:
+    """Search the orders that the options admit, and keep the one of least predicted time, whatever its memory."""
+    problem = _Problem(network, options.ordering, mode, batch_size, dtype)
+    asked = _admitted(network, options.implementation)
+    orders = problem.orders
+    if asked != "auto":
+        if not orders[asked]:
+            raise _no_order(network, options, asked)
+        return _best_plan(problem, asked)
+    if not orders["factorized"] or not orders["reconstructed"]:
+        return _best_plan(problem, "factorized" if orders["factorized"] else "reconstructed")
+    factorized = _best_plan(problem, "factorized")
+    least = min(map(problem.least_seconds, orders["reconstructed"]))
     if least >= factorized.seconds:
         return _chosen(factorized, "reconstructed", least, at_least=True)
-    reconstructed = _reconstructed_plan(problem)
+    reconstructed = _best_plan(problem, "reconstructed")
     if reconstructed.seconds < factorized.seconds:
         return _chosen(reconstructed, "factorized", factorized.seconds)
     return _chosen(factorized, "reconstructed", reconstructed.seconds)
+
+
+@lru_cache(maxsize=512)
+def _fitting_plan(exact: _Problem, limit: int) -> Plan:
+    """The fastest plan of any order, chunk and policy that has no more than `limit` bytes alive at once."""
+    options, batch_size = exact.options, exact.batch_size
+    problem = dataclasses.replace(exact, options=options.ordering, batch_size=batch_bucket(batch_size))
+    asked = _admitted(exact.network, options.implementation)
+    sizes = [*exact.chunk_sizes, *(1 << k for k in reversed(range(4)))]
+    found = [
+        candidate
+        for implementation, orders in problem.orders.items()
+        if asked in ("auto", implementation)
+        for order in orders
+        for steps in _layouts(problem, order, implementation)
+        for candidate in _candidates(exact, implementation, steps, [size for size in sizes if size <= batch_size])
+    ]
+    fitting = [candidate for candidate in found if candidate.peak_bytes <= limit]
+    if not fitting:
+        least = min(found, key=lambda candidate: candidate.peak_bytes)
+        raise MemoryLimitError(
+            f"{batch_size} samples take at least {least.peak_bytes:,} bytes beside the arguments, but {limit:,} of "
+            f"memory_limit={options.memory_limit:,} are left for them. Raise the limit, or pass fewer samples."
+        )
+    taken = min(fitting, key=lambda candidate: candidate.seconds)
+    return dataclasses.replace(taken, reason=f"the fastest that keeps to memory_limit={options.memory_limit:,}")
+
+
+def _admitted(network: Network, implementation: Implementation) -> Implementation:
+    """What of `implementation` is possible: a weight that an array can have as many axes as."""
+    if network.n_modes <= MOST_MODES:
+        return implementation
+    if implementation == "reconstructed":
+        raise ShapeError(
+            f"The weight has {network.n_modes} modes, but an array can have {MOST_MODES} axes. Pass "
+            "implementation='factorized', or choose fewer modes."
+        )
+    return "factorized"
+
+
+def _no_order(network: Network, options: PlanOptions, asked: str) -> ImplementationError:
+    does = "rebuilds" if asked == "factorized" else "does not rebuild"
+    return ImplementationError(
+        f"The order of contraction from optimize={options.optimize!r} {does} the weight of {network}, but "
+        f"implementation={asked!r} was asked for. Pass implementation='auto', or another order."
+    )
 
 
 def _chosen(taken: Plan, other: str, seconds: float, *, at_least: bool = False) -> Plan:
@@ -140,32 +243,30 @@ def _chosen(taken: Plan, other: str, seconds: float, *, at_least: bool = False) 
 
 
 @lru_cache(maxsize=512)
-def _factorized_plan(problem: _Problem) -> Plan:
+def _best_plan(problem: _Problem, implementation: Taken) -> Plan:
     """The orders by what they take at least, until none that is left can be much faster than the best found."""
-    network = problem.network
-    orders = dict.fromkeys(
-        order
-        for size in dict.fromkeys((problem.batch_size, problem.small_chunk))
-        for order in factorized_orders(network, size)
-        if not _rebuilds_weight(network, order)
-    )
+    orders = problem.orders[implementation]
     least = {order: problem.least_seconds(order) for order in orders}
     first, *others = sorted(orders, key=least.__getitem__)
-    best = _plan_of(problem, first, "factorized")
+    best = _plan_of(problem, first, implementation)
     for order in others:
         if least[order] < _WORTH_A_SEARCH * best.seconds:
-            best = min(best, _plan_of(problem, order, "factorized"), key=lambda candidate: candidate.seconds)
+            best = min(best, _plan_of(problem, order, implementation), key=lambda candidate: candidate.seconds)
     return best
 
 
-@lru_cache(maxsize=512)
-def _reconstructed_plan(problem: _Problem) -> Plan:
-    return _plan_of(problem, reconstructed_order(problem.network), "reconstructed")
+def _plan_of(problem: _Problem, order: Order, implementation: Taken) -> Plan:
+    """The best layout, chunk and policy of an order."""
+    candidates = (
+        candidate
+        for steps in _layouts(problem, order, implementation)
+        for candidate in _candidates(problem, implementation, steps, problem.chunk_sizes)
+    )
+    return min(candidates, key=lambda candidate: candidate.seconds)
 
 
-def _plan_of(problem: _Problem, order: Order, implementation: Literal["factorized", "reconstructed"]) -> Plan:
-    """The best layout and chunk of an order; the layout is searched for the whole batch and for a small chunk."""
-    candidates = []
+def _layouts(problem: _Problem, order: Order, implementation: Taken) -> Iterator[tuple[Step, ...]]:
+    """The steps of an order, laid out for the whole batch and for a small chunk."""
     for size in dict.fromkeys((problem.chunk_sizes[0], problem.small_chunk)):
         pairs = lay_out(
             problem.network,
@@ -174,23 +275,24 @@ def _plan_of(problem: _Problem, order: Order, implementation: Literal["factorize
             partial(problem.copy_seconds, chunk_size=size),
             single=problem.batch_size == 1,
         )
-        steps = _steps(problem.network, pairs, rebuilt=len(order) - 1 if implementation == "reconstructed" else 0)
-        candidates += [
-            Plan(problem.network, implementation, problem.mode, problem.batch_size, problem.dtype, steps, chunk)
-            for chunk in problem.chunk_sizes
-        ]
-    return min(candidates, key=lambda candidate: candidate.seconds)
+        yield _steps(problem.network, pairs, rebuilt=len(order) - 1 if implementation == "reconstructed" else 0)
 
 
-def _rebuilds_weight(network: Network, order: Order) -> bool:
-    """Whether some intermediate of the layer's network is the dense weight, which only ``'reconstructed'`` may form."""
-    modes = set(range(network.n_modes))
-    held = [set(labels) for labels in network.inputs]
-    for a, b in order:
-        held.append(held[a] | held[b])
-    return BATCH in network.output and any(
-        modes <= labels and BATCH not in labels for labels in held[len(network.inputs) :]
-    )
+def _candidates(
+    problem: _Problem, implementation: Taken, steps: tuple[Step, ...], chunk_sizes: Sequence[int]
+) -> Iterator[Plan]:
+    for chunk in chunk_sizes:
+        for memory in problem.memories:
+            yield Plan(
+                problem.network,
+                implementation,
+                problem.mode,
+                problem.batch_size,
+                problem.dtype,
+                steps,
+                max(chunk, 1),
+                memory,
+            )
 
 
 def _steps(network: Network, pairs: Sequence[tuple[int, int, Pair]], rebuilt: int = 0) -> tuple[Step, ...]:

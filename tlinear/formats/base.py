@@ -24,6 +24,7 @@ from tlinear.arguments import check_features
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.execute import contract
 from tlinear.contraction.network import Label, Labels, Network
+from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import cached_plan
 from tlinear.errors import ShapeError
 from tlinear.formats.initialization import random_operands
@@ -358,9 +359,8 @@ class FactorizedTensor(ABC):
 
     def to_tensor(self) -> Array:
         """The dense tensor of shape ``(*in_shape, *out_shape)``, in an array of its own."""
-        dtype = compute_dtype(self.dtype)
-        plan = cached_plan(self.network, "factorized", "forward", 1, dtype)
-        result = contract(plan, [array.astype(dtype, copy=False) for array in self.operands.values()])
+        plan = cached_plan(self.network, PlanOptions("factorized"), "forward", 1, compute_dtype(self.dtype))
+        result = contract(plan, [array.astype(plan.dtype, copy=False) for array in self.operands.values()])
         return np.array(result, dtype=self.dtype, order="C")
 
     def to_matrix(self) -> Array:

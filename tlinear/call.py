@@ -1,0 +1,149 @@
+"""One call of the factorized layer: its arguments checked, brought to one dtype and the shape of the modes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tlinear.arguments import check_bias, check_features, check_input
+from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype
+from tlinear.contraction.options import Mode, PlanOptions
+from tlinear.contraction.plan import Plan
+from tlinear.contraction.search import plan_for
+from tlinear.errors import FactorizationError
+from tlinear.formats.base import FactorizedTensor
+
+__all__ = ["Call", "Features", "check_weight", "named_parameters"]
+
+Features: TypeAlias = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The checked arguments of one call, and the plan for them.
+
+    Attributes
+    ----------
+    x : array of shape (..., in_features)
+    weight : FactorizedTensor
+    bias : array of shape (out_features,), or None
+    in_features, out_features : int
+    plan : Plan
+    flat : array of shape (b, i1, .., in)
+        `x`, padded to what the modes hold, in the dtype computed in.
+    result_dtype : dtype
+    """
+
+    x: Array
+    weight: FactorizedTensor
+    bias: Array | None
+    in_features: int
+    out_features: int
+    plan: Plan
+    flat: Array
+    result_dtype: DType
+
+    @classmethod
+    def prepare(
+        cls,
+        x: ArrayLike,
+        weight: FactorizedTensor,
+        bias: ArrayLike | None,
+        *,
+        options: PlanOptions,
+        mode: Mode,
+        features: Features = (None, None),
+    ) -> Call:
+        """Check everything, and look up the plan."""
+        check_weight(weight)
+        in_shape = weight.in_shape
+        n_in, n_out = check_features("in", features[0], in_shape), check_features("out", features[1], weight.out_shape)
+        array = check_input(x, n_in, in_shape)
+        offset = None if bias is None else check_bias(bias, n_out)
+        dtypes = (array.dtype, weight.dtype) if offset is None else (array.dtype, weight.dtype, offset.dtype)
+        result_dtype = inexact_dtype(*dtypes)
+        dtype = compute_dtype(result_dtype)
+        n_samples = math.prod(array.shape[:-1])
+        taken = 0
+        if options.memory_limit is not None:
+            taken = _converted_bytes(array, weight, (n_in, n_out), result_dtype, training=mode == "training")
+        plan = plan_for(weight.layer_network, options, mode, n_samples, dtype, taken_bytes=taken)
+        return cls(array, weight, offset, n_in, n_out, plan, _flatten(array, in_shape, dtype), result_dtype)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The batch axes."""
+        return self.x.shape[:-1]
+
+    def operands(self) -> tuple[Array, ...]:
+        """The operands of the plan's network, in the dtype computed in."""
+        dtype, operands = self.plan.dtype, self.weight.operands.values()
+        return (self.flat, *(array if array.dtype == dtype else array.astype(dtype) for array in operands))
+
+    def flatten(self, array: Array, modes: tuple[int, ...]) -> Array:
+        """``[.., features]`` as ``[b, *modes]``, padded with zeros, in the dtype computed in."""
+        return _flatten(array, modes, self.plan.dtype)
+
+    def merge(self, array: Array, features: int) -> Array:
+        """``[b, *modes]`` as ``[.., features]``, the padding cropped."""
+        held = math.prod(array.shape[1:])
+        merged = array.reshape(*self.batch_shape, held)
+        return merged if features == held else np.ascontiguousarray(merged[..., :features])
+
+    def output(self, result: Array) -> Array:
+        """A result ``[b, o1..om]`` with the bias added, in the shape and dtype of y."""
+        y = np.ascontiguousarray(self.merge(result, self.out_features))
+        if self.bias is not None:
+            # the result is this call's own, so that nobody sees it change
+            y = np.add(y, self.bias, out=y) if y.dtype == self.result_dtype else y + self.bias
+        return y if y.dtype == self.result_dtype else y.astype(self.result_dtype)
+
+
+def named_parameters(weight: FactorizedTensor, bias: Array | None) -> dict[str, Array]:
+    """Every array of the layer by the name that gradients, tangents and optimisers know it by."""
+    named = {f"weight.{name}": operand for name, operand in weight.operands.items()}
+    return named if bias is None else named | {"bias": bias}
+
+
+def check_weight(weight: FactorizedTensor) -> None:
+    """Raise :class:`FactorizationError` unless `weight` is factorized."""
+    if not isinstance(weight, FactorizedTensor):
+        raise FactorizationError(
+            f"weight is of type {type(weight).__name__}, not a FactorizedTensor. "
+            "Factorize a dense one with tlinear.decompose or FactorizedLinear.from_linear."
+        )
+
+
+def _flatten(array: Array, modes: tuple[int, ...], dtype: DType) -> Array:
+    """``[.., features]``, padded with zeros to what the modes hold, as ``[b, *modes]``."""
+    held = math.prod(modes)
+    if array.shape[-1] < held:
+        padded = np.zeros((*array.shape[:-1], held), array.dtype)
+        padded[..., : array.shape[-1]] = array
+        array = padded
+    array = array.reshape(math.prod(array.shape[:-1]), *modes)
+    return array if array.dtype == dtype else array.astype(dtype)
+
+
+def _converted_bytes(
+    x: Array, weight: FactorizedTensor, features: tuple[int, int], result_dtype: DType, *, training: bool
+) -> int:
+    """At most what it takes to pad, crop, put in order and cast the arguments and the results of a call."""
+    dtype, n_samples = compute_dtype(result_dtype), math.prod(x.shape[:-1])
+    wide, passes, is_cast = dtype.itemsize, 2 if training else 1, result_dtype != dtype
+
+    def converted(n_features: int, modes: tuple[int, ...], *, cast: bool, strided: bool = False) -> int:
+        held = math.prod(modes)
+        copies = (n_features < held) + cast + strided
+        return n_samples * held * wide * copies
+
+    inputs = converted(features[0], weight.in_shape, cast=x.dtype != dtype, strided=not x.flags.c_contiguous)
+    outputs = converted(features[1], weight.out_shape, cast=is_cast)
+    operands = sum(array.size for array in weight.operands.values() if array.dtype != dtype) * wide
+    # a bias gradient is summed in the dtype of the cotangent
+    bias = features[1] * wide * 2 if training else 0
+    return passes * (inputs + outputs + operands) + bias

@@ -1,0 +1,119 @@
+"""What may be asked of a plan: the implementation, the order of contraction, and how much memory it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+from opt_einsum import paths
+
+from tlinear.errors import ImplementationError, OptionError
+from tlinear.shapes import is_integer
+
+__all__ = ["Implementation", "Memory", "Mode", "Optimize", "PlanOptions", "check_mode"]
+
+Implementation: TypeAlias = Literal["factorized", "reconstructed", "auto"]
+Mode: TypeAlias = Literal["forward", "training", "frozen"]
+Memory: TypeAlias = Literal["store", "recompute", "auto"]
+Path: TypeAlias = tuple[tuple[int, ...], ...]
+Optimize: TypeAlias = str | Sequence[Sequence[int]] | Callable[..., Any] | None
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """The settings that a plan is searched under.
+
+    Attributes
+    ----------
+    implementation : {'auto', 'factorized', 'reconstructed'}
+        Contract the input with the operands in a planned order, rebuild the dense weight first, or
+        whichever the cost model predicts to be faster.
+    optimize : None, str, sequence of pairs, or callable
+        Where the order of contraction comes from.  None compares several by the cost model.  Otherwise it is what
+        opt_einsum takes: the name of an algorithm such as ``'optimal'`` or ``'dp'``; a path over the operands of
+        ``layer.plan(n).network``, the input being number 0; or an optimizer, opt_einsum's own or cotengra's.
+        How the intermediates lie and the size of the chunks are still chosen by the cost model.
+    memory : {'auto', 'store', 'recompute'}
+        In training, keep every intermediate for the backward pass, or only the input and the operands, and compute
+        the intermediates of a chunk of the batch anew when its cotangent comes; or whichever is predicted to be
+        faster among what `memory_limit` allows.
+    memory_limit : int, optional
+        The most bytes that a call may have alive at once beside its arguments: intermediates, copies, the result
+        and the gradients.
+
+    Raises
+    ------
+    ImplementationError, OptionError
+        When one is none of the above.
+
+    Examples
+    --------
+    >>> PlanOptions(optimize=[(0, 1), (0, 1)]).optimize
+    ((0, 1), (0, 1))
+    """
+
+    implementation: Implementation = "auto"
+    optimize: Optimize = None
+    memory: Memory = "auto"
+    memory_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.implementation not in get_args(Implementation):
+            raise ImplementationError(
+                f"implementation={self.implementation!r} is not known. Choose one of {_names(Implementation)}."
+            )
+        if self.memory not in get_args(Memory):
+            raise OptionError(f"memory={self.memory!r} is not known. Choose one of {_names(Memory)}.")
+        limit = self.memory_limit
+        if limit is not None and (not is_integer(limit) or limit < 0):
+            raise OptionError(f"memory_limit={limit!r} is not a number of bytes. Pass an int such as 2**28, or None.")
+        object.__setattr__(self, "optimize", _checked(self.optimize))
+
+    @property
+    def ordering(self) -> PlanOptions:
+        """Those that a search for an order depends on."""
+        return replace(self, implementation="auto", memory_limit=None)
+
+    @cached_property
+    def path(self) -> Path | None:
+        """The path asked for, if it is one."""
+        return self.optimize if isinstance(self.optimize, tuple) else None
+
+    @cached_property
+    def search(self) -> str | Callable[..., Any] | None:
+        """The algorithm or optimizer asked for, if it is one."""
+        return self.optimize if isinstance(self.optimize, str) or callable(self.optimize) else None
+
+
+def check_mode(mode: str) -> None:
+    """Raise :class:`ImplementationError` unless `mode` is one of the known ones."""
+    if mode not in get_args(Mode):
+        raise ImplementationError(f"mode={mode!r} is not known. Choose one of {_names(Mode)}.")
+
+
+def _names(alias: Any) -> str:
+    return ", ".join(map(repr, get_args(alias)))
+
+
+def _checked(optimize: Any) -> str | Path | Callable[..., Any] | None:
+    """What opt_einsum takes, hashable."""
+    if optimize is None:
+        return None
+    if isinstance(optimize, str):
+        try:
+            paths.get_path_fn(optimize)
+        except KeyError as error:
+            raise OptionError(f"optimize={optimize!r} is not an algorithm of opt_einsum: {error.args[0]}") from None
+        return optimize
+    if callable(optimize):
+        return cast(Callable[..., Any], optimize)
+    if isinstance(optimize, Sequence):
+        pairs = [pair for pair in optimize if pair != "einsum_path"]  # which heads the paths of np.einsum_path
+        if all(isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_integer, pair)) for pair in pairs):
+            return tuple((int(a), int(b)) for a, b in pairs)
+    raise OptionError(
+        f"optimize={optimize!r} is none of: None, the name of an algorithm of opt_einsum such as 'optimal', a path of "
+        "pairs such as [(0, 1), (0, 1)], an optimizer of opt_einsum or cotengra."
+    )

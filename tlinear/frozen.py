@@ -1,0 +1,156 @@
+"""The layer for inference: its parameters fixed, and what has no batch contracted once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tlinear.arguments import check_features, check_tangent
+from tlinear.arrays import Array, compute_dtype, inexact_dtype, to_inexact
+from tlinear.call import Call, Features, named_parameters
+from tlinear.contraction.execute import arrange_weights, contract_weights, pass_through, reduce_operand
+from tlinear.contraction.options import PlanOptions
+from tlinear.contraction.plan import Plan
+from tlinear.contraction.search import plan
+from tlinear.contraction.tape import Tape
+from tlinear.formats import FactorizedTensor
+from tlinear.functional import Pullback, Wrt, gradients_asked_for
+from tlinear.linear import Layer
+from tlinear.named_arrays import check_known_names, check_same_names
+
+__all__ = ["FrozenLinear"]
+
+_PLANS_HELD = 4
+
+
+class FrozenLinear(Layer):
+    """A :class:`FactorizedLinear` whose parameters never change again; :meth:`FactorizedLinear.freeze` makes one.
+
+    It holds read-only copies of the parameters, and what the input meets of them: for each of the last few batch
+    sizes, in powers of two, the operands that its plan contracts among themselves, contracted.  Its calls therefore
+    do what the input takes part in, and no more.  The plan is searched under the options of the layer it was made
+    of; with ``implementation='auto'`` it may hold the dense weight, if that is fastest: see :attr:`held_bytes`.
+
+    Only the input has a gradient.
+
+    Attributes
+    ----------
+    weight : FactorizedTensor
+    bias : array of shape (out_features,), or None
+    options : PlanOptions
+
+    Examples
+    --------
+    >>> from tlinear import FactorizedLinear
+    >>> layer = FactorizedLinear((8, 8), (8, 8), factorization="cp", rank=8, rng=0)
+    >>> frozen = layer.freeze()
+    >>> frozen
+    FrozenLinear(64 -> 64, cp, parameters=328, holding 0 bytes beside them)
+    >>> frozen(np.ones((1024, 64))).shape
+    (1024, 64)
+    >>> frozen
+    FrozenLinear(64 -> 64, cp, parameters=328, holding 8,192 bytes beside them)
+    """
+
+    def __init__(self, weight: FactorizedTensor, bias: Array | None, features: Features, options: PlanOptions) -> None:
+        self.weight = weight.with_operands({name: _fixed(array) for name, array in weight.operands.items()})
+        self.bias = None if bias is None else _fixed(bias)
+        self.options = options
+        self._features = features
+        self._held: dict[int, tuple[Plan, list[Array]]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def in_features(self) -> int:
+        return check_features("in", self._features[0], self.weight.in_shape)
+
+    @property
+    def out_features(self) -> int:
+        return check_features("out", self._features[1], self.weight.out_shape)
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of what is held beside the parameters."""
+        own = list(self.parameters().values())
+        arrays = [array for _, arranged in self._held.values() for array in arranged]
+        return sum(array.nbytes for array in arrays if not any(np.may_share_memory(array, other) for other in own))
+
+    def parameters(self) -> dict[str, Array]:
+        """Read-only arrays."""
+        return named_parameters(self.weight, self.bias)
+
+    def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> FrozenLinear:
+        """Frozen anew, with other numbers."""
+        check_same_names(parameters, self.parameters(), "The parameters")
+        arrays = {name: to_inexact(array, name) for name, array in parameters.items()}
+        weight = self.weight.with_operands({name: arrays[f"weight.{name}"] for name in self.weight.operands})
+        return FrozenLinear(weight, arrays.get("bias"), self._features, self.options)
+
+    def __call__(self, x: ArrayLike) -> Array:
+        call = self._call(x)
+        return call.output(pass_through(call.plan, reduce_operand(call.plan, 0, call.flat), self._arranged(call)))
+
+    def vjp(self, x: ArrayLike, wrt: Wrt = None) -> tuple[Array, Pullback]:
+        """``y`` and the pullback to the input, which alone has a gradient."""
+        asked = {"x"} if wrt is None else gradients_asked_for(wrt, ())
+        call = self._call(x)
+        arranged, flat = self._arranged(call), reduce_operand(call.plan, 0, call.flat)
+        y = call.output(pass_through(call.plan, flat, arranged))
+        wanted = (0,) if asked else ()
+        tape = Tape(call.plan, (call.flat.shape,), wanted, [flat], arranged, None)
+        return y, Pullback(call, tape, wants_bias=False)
+
+    def jvp(
+        self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
+    ) -> tuple[Array, Array]:
+        """``y``, and its derivative along `dx`."""
+        check_known_names(tangents or {}, (), "The tangents of a frozen layer's parameters")
+        y = self(x)
+        if dx is None:
+            return y, np.zeros_like(y)
+        call = self._call(x)
+        direction = call.flatten(check_tangent(dx, call.x, "dx"), self.weight.in_shape)
+        moved = pass_through(call.plan, reduce_operand(call.plan, 0, direction), self._arranged(call))
+        return y, call.merge(moved, call.out_features).astype(y.dtype, copy=False)
+
+    def plan(self, batch_size: int) -> Plan:
+        """What a call computes for this many samples of the parameters' dtype; ``print`` it."""
+        dtype = compute_dtype(inexact_dtype(*(array.dtype for array in self.parameters().values())))
+        return plan(self.weight.layer_network, self.options, mode="frozen", batch_size=batch_size, dtype=dtype)
+
+    def _call(self, x: ArrayLike) -> Call:
+        return Call.prepare(x, self.weight, self.bias, options=self.options, mode="frozen", features=self._features)
+
+    def _arranged(self, call: Call) -> list[Array]:
+        """What the input meets in each step of the plan of a call."""
+        found = self._held.get(id(call.plan))
+        if found is None:
+            arranged = arrange_weights(call.plan, contract_weights(call.plan, call.operands(), drop=True))
+            with self._lock:
+                while len(self._held) >= _PLANS_HELD:
+                    del self._held[next(iter(self._held))]
+                # the plan is held too, so that its id stays its own
+                found = self._held[id(call.plan)] = call.plan, arranged
+        return found[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_held": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def __repr__(self) -> str:
+        return (
+            f"FrozenLinear({self.in_features} -> {self.out_features}, {self.weight.factorization}, "
+            f"parameters={self.n_parameters:,}, holding {self.held_bytes:,} bytes beside them)"
+        )
+
+
+def _fixed(array: Array) -> Array:
+    copied = array.copy()
+    copied.flags.writeable = False
+    return copied
