@@ -147,7 +147,7 @@ def _through(plan: Plan, x: Array, arranged: Sequence[Array], out: Array | None,
 
 
 def _room_for_result(plan: Plan, n_samples: int) -> Array:
-    return np.empty((n_samples, *plan.network.shape(plan.network.output[1:])), plan.dtype)
+    return np.empty(plan.output_shape(n_samples), plan.dtype)
 
 
 def chunks_of(plan: Plan, n_samples: int) -> list[slice]:
@@ -183,5 +183,6 @@ def _summed(array: Array, axes: tuple[int, ...]) -> Array:
 
 def put_in_order(plan: Plan, last: Array, n_samples: int) -> Array:
     """The last step's result with its axes in the order of the network's output."""
-    result = last.reshape(plan.network.shape(plan.last_labels, n_samples))
-    return result if plan.lies_in_order else result.transpose(plan.output_axes)
+    if plan.lies_in_order:
+        return last.reshape(plan.output_shape(n_samples))
+    return last.reshape(plan.network.shape(plan.last_labels, n_samples)).transpose(plan.output_axes)

@@ -58,7 +58,69 @@ def kernel_of(pair: Pair, batch_size: int) -> Kernel:
     >>> kernel(np.ones((2, 3)), kernel.arrange(np.ones((3, 4)))).shape
     (2, 4)
     """
-    return _Product(pair, batch_size) if pair.is_product else _Matmul(pair, batch_size)
+    if pair.is_product:
+        return _Product(pair, batch_size)
+    return _Matmul(pair, batch_size) if pair.loops else _Dot(pair, batch_size)
+
+
+class _Dot(Kernel):
+    """One product of two matrices."""
+
+    def __init__(self, pair: Pair, batch_size: int) -> None:
+        network = pair.network
+        self.shape_a, self.shape_b = network.shape(pair.a, batch_size), network.shape(pair.b, batch_size)
+        self.shape_out = network.shape(pair.out, batch_size)
+        rows, inner, right = (network.size(group, batch_size) for group in (pair.rows, pair.contracted, pair.right))
+        self.copy_axes = tuple(pair.a.index(label) for label in pair.lying) if pair.copies_a else None
+        self.copied_shape = network.shape(pair.lying, batch_size)
+        # whether A lies as [contracted, rows], and C as [right, rows]
+        self.turns_a = bool(pair.rows) and pair.lying[0] not in pair.rows
+        self.turns_c = bool(pair.rows and pair.right) and pair.out[0] not in pair.rows
+        self.matrix_a = (inner, rows) if self.turns_a else (rows, inner)
+        self.matrix_b = (inner, right)
+        self.matrix_c = (right, rows) if self.turns_c else (rows, right)
+        self.order_b = tuple(pair.b.index(label) for label in pair.order_b)
+        self.lies_b = pair.order_b == pair.b
+        self.ordered_b = network.shape(pair.order_b, batch_size)
+
+    def arrange(self, b: Array) -> Array:
+        if not self.lies_b:
+            b = b.reshape(self.shape_b).transpose(self.order_b)
+        return b.reshape(self.matrix_b)
+
+    def restore(self, db: Array) -> Array:
+        return db.reshape(self.shape_b) if self.lies_b else _unpermute(db.reshape(self.ordered_b), self.order_b)
+
+    def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        a = self._matrix_a(a)
+        into = None if out is None else out.reshape(self.matrix_c)
+        c = b.T.dot(a.T, into) if self.turns_c else a.dot(b, into)
+        return c if out is None else out
+
+    def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
+        dc = self._matrix_c(dc)
+        into = None if out is None or self.copy_axes is not None else out.reshape(self.matrix_a)
+        da = b.dot(dc.T, into) if self.turns_a else dc.dot(b.T, into)
+        if self.copy_axes is None:
+            return da if out is None else out
+        da = _unpermute(da.reshape(self.copied_shape), self.copy_axes)
+        if out is None:
+            return np.ascontiguousarray(da)
+        out[...] = da.reshape(out.shape)
+        return out
+
+    def to_b(self, dc: Array, a: Array) -> Array:
+        return np.asarray(self._matrix_a(a).T.dot(self._matrix_c(dc)))
+
+    def _matrix_a(self, a: Array) -> Array:
+        if self.copy_axes is not None:
+            a = np.ascontiguousarray(a.reshape(self.shape_a).transpose(self.copy_axes))
+        a = a.reshape(self.matrix_a)
+        return a.T if self.turns_a else a
+
+    def _matrix_c(self, c: Array) -> Array:
+        c = c.reshape(self.matrix_c)
+        return c.T if self.turns_c else c
 
 
 class _Matmul(Kernel):
@@ -95,9 +157,9 @@ class _Matmul(Kernel):
         a = self._matrices_a(a)
         if out is None:
             if self.axes_c is None:
-                return np.asarray(np.matmul(a, b))
+                return _matmul(a, b)
             out = np.empty(self.merged_c, a.dtype)
-        np.matmul(a, b, out=self._matrices_c(out))
+        _matmul(a, b, self._matrices_c(out))
         return out
 
     def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
@@ -112,16 +174,16 @@ class _Matmul(Kernel):
         if out is not None:
             return self._to_lying(dc, b, out)
         if self.axes_a is None:
-            return np.asarray(np.matmul(dc, b))
+            return _matmul(dc, b)
         return self._to_lying(dc, b, np.empty(self.merged_a, dc.dtype))
 
     def to_b(self, dc: Array, a: Array) -> Array:
-        db = np.matmul(self._matrices_a(a).mT, self._matrices_c(dc))
+        db = _matmul(self._matrices_a(a).mT, self._matrices_c(dc))
         return np.asarray(np.add.reduce(db, axis=self.summed) if self.summed else db)
 
     def _to_lying(self, dc: Array, b: Array, out: Array) -> Array:
         merged = out.reshape(self.merged_a)
-        np.matmul(dc, b, out=merged if self.axes_a is None else merged.transpose(self.axes_a))
+        _matmul(dc, b, merged if self.axes_a is None else merged.transpose(self.axes_a))
         return out
 
     def _matrices_a(self, a: Array) -> Array:
@@ -182,6 +244,11 @@ class _Product(Kernel):
     def to_b(self, dc: Array, a: Array) -> Array:
         dc, a = dc.reshape(self.merged_c), a.reshape(self.merged_a)
         return np.asarray(np.einsum(dc, self.runs_c, a, self.runs_a, self.runs_b, order="C"))
+
+
+def _matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """``a @ b``; columns times rows, which NumPy gives to no BLAS, as the products that they are."""
+    return np.asarray((np.multiply if a.shape[-1] == 1 else np.matmul)(a, b, out=out))
 
 
 def _view(

@@ -179,6 +179,30 @@ class Plan:
         return tuple((kernel_of(step.pair, 1), step.a, step.b) for step in self.weight_steps)
 
     @cached_property
+    def _sample_shape(self) -> tuple[int, ...]:
+        return self.network.shape([label for label in self.network.output if label != BATCH])
+
+    def output_shape(self, n_samples: int) -> tuple[int, ...]:
+        """The shape of the result."""
+        return (n_samples, *self._sample_shape) if BATCH in self.network.output else self._sample_shape
+
+    @cached_property
+    def _needed(self) -> dict[tuple[int, ...], list[bool]]:
+        return {}
+
+    def needed_for(self, wanted: tuple[int, ...]) -> list[bool]:
+        """For each slot, whether an operand of these numbers is in it."""
+        needed = self._needed.get(wanted)
+        if needed is None:
+            needed = [slot in wanted for slot in range(len(self.network.inputs))]
+            for step in self.steps:
+                needed.append(needed[step.a] or needed[step.b])
+            if len(self._needed) >= _PROGRAMS_KEPT:
+                self._needed.clear()
+            self._needed[wanted] = needed
+        return needed
+
+    @cached_property
     def output_axes(self) -> tuple[int, ...]:
         """The axes of the last result, in the order that the network's output asks for."""
         return tuple(self.last_labels.index(label) for label in self.network.output)

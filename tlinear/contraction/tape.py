@@ -47,7 +47,7 @@ class Tape:
     def pull_back(self, cotangent: Array) -> dict[int, Array]:
         """The gradients of the wanted operands by number: the adjoint of the forward map."""
         plan, slots = self.plan, self.slots
-        n, needed = len(plan.network.inputs), _needed(plan, self.wanted)
+        n, needed = len(plan.network.inputs), plan.needed_for(self.wanted)
         if plan.batch_steps:
             cotangents = self._pull_back_batch(cotangent, needed)
         else:
@@ -122,17 +122,9 @@ def contract_with_tape(
     if not plan.batch_steps:
         return put_in_order(plan, slots[-1], 1), Tape(plan, shapes, asked, slots, [], [])
     arranged = arrange_weights(plan, slots)
-    starts = Starts(_to_keep(plan, _needed(plan, asked))) if plan.memory == "store" else None
+    starts = Starts(_to_keep(plan, plan.needed_for(asked))) if plan.memory == "store" else None
     result = pass_through(plan, slots[0], arranged, starts)
     return result, Tape(plan, shapes, asked, slots, arranged, None if starts is None else starts.chunks)
-
-
-def _needed(plan: Plan, wanted: Collection[int]) -> list[bool]:
-    """For each slot, whether a wanted operand is in it."""
-    needed = [slot in wanted for slot in range(len(plan.network.inputs))]
-    for step in plan.steps:
-        needed.append(needed[step.a] or needed[step.b])
-    return needed
 
 
 def _to_keep(plan: Plan, needed: Sequence[bool]) -> list[bool]:
