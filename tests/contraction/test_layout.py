@@ -42,6 +42,8 @@ def test_every_way_is_the_einsum_and_its_pullbacks_are_the_adjoints(arrays, dtyp
     assert found
     for pair in found:
         assert set(pair.out) == keep
+        assert pair.work(batch_size).out == network.size(pair.out, batch_size)
+        assert pair.work(batch_size).entries_summed == pair.entries_summed(batch_size)
         kernel = kernel_of(pair, batch_size)
         letters = [[label + 1 for label in labels] for labels in (a, b, pair.out)]
         expected = np.einsum(x, letters[0], y, letters[1], letters[2])

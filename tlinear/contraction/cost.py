@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tlinear.arrays import DType
 from tlinear.contraction.network import Labels, Network
-from tlinear.contraction.pair import Pair
+from tlinear.contraction.pair import Pair, Work
 
 __all__ = ["CostModel", "flops_per_multiply"]
 
@@ -67,17 +67,19 @@ class CostModel:
 
     def seconds(self, pair: Pair, batch_size: int, dtype: DType, *, training: bool = False) -> float:
         """The predicted time of one pair, of its pullbacks too when it is for training."""
-        entry, network, batch_size = dtype.itemsize, pair.network, max(batch_size, 1)
-        a, b, out = (network.size(labels, batch_size) for labels in (pair.a, pair.b, pair.out))
-        moved = (a + b + out) * entry
-        total = (
-            self.call_seconds + self._moving_seconds(moved) + pair.copies_a * 2 * a * entry / self.copy_bytes_per_second
-        )
-        if not pair.is_product:
-            total += self._matmul_seconds(pair, batch_size, dtype)
+        return self.work_seconds(pair.work(max(batch_size, 1)), dtype, training=training)
+
+    def work_seconds(self, work: Work, dtype: DType, *, training: bool = False) -> float:
+        """The same of any pair that is this work."""
+        entry, manner = dtype.itemsize, work.manner
+        total = self.call_seconds + self._moving_seconds((work.a + work.b + work.out) * entry)
+        if manner.copies_a:
+            total += self.copy_seconds(work.a, dtype)
+        if not manner.is_product:
+            total += self._matmul_seconds(work, dtype)
         if not training:
             return total
-        return 3 * total + self._moving_seconds(2 * pair.entries_summed(batch_size) * entry)
+        return 3 * total + self._moving_seconds(2 * work.entries_summed * entry)
 
     def _moving_seconds(self, n_bytes: int) -> float:
         if n_bytes <= self.cache_bytes:
@@ -86,25 +88,26 @@ class CostModel:
             return n_bytes / self.shared_bytes_per_second
         return n_bytes / self.memory_bytes_per_second
 
-    def _matmul_seconds(self, pair: Pair, batch_size: int, dtype: DType) -> float:
+    def _matmul_seconds(self, work: Work, dtype: DType) -> float:
         """What the matrix products take beyond moving their arrays."""
-        network, real = pair.network, dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
-        rows, inner, right = (network.size(labels, batch_size) for labels in (pair.rows, pair.contracted, pair.right))
-        n_matrices = network.size(pair.out, batch_size) // (rows * right)
-        contiguous = rows if right == 1 or (rows > 1 and pair.out[-1] in pair.rows) else right
+        entry = dtype.itemsize
+        real = entry // 2 if dtype.kind == "c" else entry
+        rows, inner, right, out = work.rows, work.contracted, work.right, work.out
+        n_matrices = out // (rows * right)
+        contiguous = rows if right == 1 or (rows > 1 and work.ends_with_rows) else right
         lanes = self.vector_bytes // real
         wasted = -(-contiguous // lanes) * lanes / contiguous
-        flops = pair.flops(batch_size) * flops_per_multiply(dtype) * wasted
+        flops = 2 * out * inner * flops_per_multiply(dtype) * wasted
         if rows * inner * right <= self.large_multiplications:
-            b_bytes = inner * right * dtype.itemsize
+            b_bytes = inner * right * entry
             again = n_matrices * b_bytes / self.cache_bytes_per_second if b_bytes > self.inner_cache_bytes else 0.0
             return flops * real / self.small_bytes_per_second + n_matrices * self.matrix_seconds + again
-        packed = n_matrices * (rows * inner + inner * right + rows * right) * dtype.itemsize
+        packed = n_matrices * (rows * inner + inner * right + rows * right) * entry
         return flops * real / self.large_bytes_per_second + packed / self.pack_bytes_per_second
 
-    def arranging_seconds(self, pair: Pair, dtype: DType) -> float:
+    def arranging_seconds(self, work: Work, dtype: DType) -> float:
         """What it takes to rearrange the second operand of a pair, once for all chunks of a batch."""
-        return pair.copies_b * 2 * pair.network.size(pair.b) * dtype.itemsize / self.copy_bytes_per_second
+        return self.copy_seconds(work.b, dtype) if work.manner.copies_b else 0.0
 
     def copy_seconds(self, n_entries: int, dtype: DType) -> float:
         """A copy that changes the order of the axes."""
@@ -146,11 +149,12 @@ class CostModel:
         weight_share: float = 1.0,
     ) -> float:
         """The predicted time of a whole plan: what has a batch is done once a chunk, and a share of what has none."""
-        return sum(
-            self.seconds(pair, chunk_size, dtype, training=training) * (n_chunks if pair.has_batch else weight_share)
-            + self.arranging_seconds(pair, dtype) * weight_share
-            for pair in pairs
-        )
+        total = 0.0
+        for pair in pairs:
+            work = pair.work(max(chunk_size, 1))
+            total += self.work_seconds(work, dtype, training=training) * (n_chunks if pair.has_batch else weight_share)
+            total += self.arranging_seconds(work, dtype) * weight_share
+        return total
 
 
 def flops_per_multiply(dtype: DType) -> int:

@@ -9,93 +9,219 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cache, lru_cache
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias
 
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.order import Order, label_triples
-from tlinear.contraction.pair import Pair, stand_together
+from tlinear.contraction.pair import Manner, Pair, Work, ends_with, manner_of, stand_together
 
-__all__ = ["lay_out", "ways"]
+__all__ = ["Layouts", "ways"]
 
 _BEAM = 8
 _MANY_LABELS = 3
+_STEPS_KEPT = 512
+
+# What a way is to the cost model: the rows, how the operands are read, and whether a line of the result is of rows.
+_Kind: TypeAlias = tuple[Labels, Manner, bool]
 
 
-@dataclass(frozen=True)
-class _State:
-    """How far a search has come: what the steps so far cost, also with the next one, and how the open slots lie."""
+class _Reading(NamedTuple):
+    """How two operands are read: the fields of a pair that have the same names."""
+
+    lying: Labels
+    loops: tuple[Labels, ...] = ()
+    rows: Labels = ()
+    contracted: Labels = ()
+    right: Labels = ()
+
+
+class _Way(NamedTuple):
+    """How a result lies, as what pair it is written, and which kind of work that is."""
+
+    lying: Labels
+    out: Labels
+    reading: _Reading
+    kind: int
+
+
+class _Taken(NamedTuple):
+    """A step as it is done: the slots of its operands, how they lie, and the way."""
+
+    a: int
+    b: int
+    lying_a: Labels
+    lying_b: Labels
+    way: _Way
+
+
+class _State(NamedTuple):
+    """How far a search has come: what the steps so far cost, how the open intermediates lie, and the steps."""
 
     seconds: float
-    expected: float
     lying: Mapping[int, Labels]
-    pairs: tuple[tuple[int, int, Pair], ...] = field(default=(), compare=False)
+    taken: tuple[_Taken, ...] = ()
 
 
-def lay_out(
-    network: Network,
-    order: Order,
-    seconds: Callable[[Pair, bool], float],
-    copy_seconds: Callable[[Labels], float],
-    *,
-    single: bool,
-) -> tuple[tuple[int, int, Pair], ...]:
-    """The slots and the pair of each step, of the sequence that takes the least time together.
+class Layouts:
+    """The layouts of a network's orders; what a step takes is worked out once for all orders that have it.
 
-    `seconds` says what a pair costs, and is told whether it is the last one; `copy_seconds` what it
-    costs to rearrange an array.  Of a `single` sample the batch is an axis of size 1, and may stand anywhere.
+    Parameters
+    ----------
+    network : Network
+    chunk_size : int
+        How many samples are contracted at a time.
+    seconds : callable
+        What the work of a pair costs; it is told whether that is done for every chunk.
+    copy_seconds : callable
+        What it costs to rearrange an array.
+    single : bool
+        Whether the batch is one sample: an axis of size 1, which may stand anywhere.
     """
-    n = len(network.inputs)
-    summed_next = _summed_next(network, order)
-    states = [_State(0.0, 0.0, dict(enumerate(network.reduced_inputs)))]
-    for number, pair in enumerate(order):
-        reached: dict[Labels, _State] = {}
-        last = number == len(order) - 1
+
+    def __init__(
+        self,
+        network: Network,
+        chunk_size: int,
+        seconds: Callable[[Work, bool], float],
+        copy_seconds: Callable[[Labels], float],
+        *,
+        single: bool,
+    ) -> None:
+        self.network = network
+        self.chunk_size = chunk_size
+        self.seconds = cache(seconds)
+        self.copy_seconds = copy_seconds
+        self.single = single
+        self._known: dict[tuple[Labels, Labels, frozenset[int]], Mapping[Labels, tuple[float, _Way]]] = {}
+
+    def best(self, order: Order) -> tuple[tuple[int, int, Pair], ...]:
+        """The slots and the pair of each step, of the sequence that takes the least time together."""
+        network, n = self.network, len(self.network.inputs)
+        triples = label_triples(network, order)
+        summed_next = _summed_next(n, order, triples)
+        states = [_State(0.0, {})]
+        for new, (step, (left, right, labels)) in enumerate(zip(order, triples, strict=True), start=n):
+            a, b = _larger_first(network, step, (left, right))
+            copying = self.copy_seconds(labels)
+            ends = [
+                (cost if self._is_read(taken.way.lying, summed_next[new]) else cost + copying, cost, state, taken)
+                for cost, state, taken in self._reached(states, a, b, frozenset(labels))
+            ]
+            states = [
+                _State(
+                    cost,
+                    {slot: lying for slot, lying in state.lying.items() if slot not in step} | {new: taken.way.lying},
+                    (*state.taken, taken),
+                )
+                for _, cost, state, taken in heapq.nsmallest(_BEAM, ends, key=itemgetter(0))
+            ]
+        return tuple(
+            (a, b, Pair(network, lying_a, lying_b, way.out, *way.reading))
+            for a, b, lying_a, lying_b, way in states[0].taken
+        )
+
+    def _reached(
+        self, states: Sequence[_State], a: int, b: int, keep: frozenset[int]
+    ) -> Iterable[tuple[float, _State, _Taken]]:
+        """What a step leads to: the cheapest way to each layout of the open intermediates, and where it starts."""
+        inputs, n = self.network.reduced_inputs, len(self.network.inputs)
+        reached: dict[tuple[Labels, ...], tuple[float, _State, _Taken]] = {}
         for state in states:
-            rest = {slot: labels for slot, labels in state.lying.items() if slot not in pair}
-            keep = network.kept(rest.values())
-            a, b = _larger_first(network, pair, state.lying)
-            for way in ways(network, state.lying[a], state.lying[b], keep, single=single):
-                cost = state.seconds + seconds(way, last)
-                out = _batch_first(way.out) if single else way.out
-                lying = {**rest, n + number: out}
-                key = tuple(label for slot in sorted(lying) if slot >= n for label in (slot, *lying[slot]))
-                if key not in reached or cost < reached[key].seconds:
-                    ahead = 0.0 if _side_by_side(summed_next[n + number], out) else copy_seconds(out)
-                    reached[key] = _State(cost, cost + ahead, lying, (*state.pairs, (a, b, way)))
-        states = heapq.nsmallest(_BEAM, reached.values(), key=lambda state: state.expected)
-    return states[0].pairs
+            others = tuple(lying for slot, lying in state.lying.items() if slot not in (a, b))
+            lying_a, lying_b = (inputs[slot] if slot < n else state.lying[slot] for slot in (a, b))
+            for out, (seconds, way) in self._results(lying_a, lying_b, keep).items():
+                cost, key = state.seconds + seconds, (*others, out)
+                if key not in reached or cost < reached[key][0]:
+                    reached[key] = cost, state, _Taken(a, b, lying_a, lying_b, way)
+        return reached.values()
+
+    def _is_read(self, lying: Labels, summed: frozenset[int] | None) -> bool:
+        """Whether what comes next reads a result as it lies: a step that sums over these labels, or else the caller."""
+        if summed is None:
+            return self.single or lying == self.network.output
+        return _side_by_side(summed, lying)
+
+    def _results(self, a: Labels, b: Labels, keep: frozenset[int]) -> Mapping[Labels, tuple[float, _Way]]:
+        """For each order that the result may lie in, the least that it costs, and the way that costs it."""
+        found = self._known.get((a, b, keep))
+        if found is None:
+            found = self._known[a, b, keep] = {}
+            kinds, ways_there = _ways_there(a, b, keep, self.single)
+            costs = self._costs(a, b, ways_there[0].reading, kinds)
+            for way in ways_there:
+                cost, lying = costs[way.kind], way.lying
+                if lying not in found or cost < found[lying][0]:
+                    found[lying] = cost, way
+        return found
+
+    def _costs(self, a: Labels, b: Labels, reading: _Reading, kinds: Sequence[_Kind]) -> list[float]:
+        """What each kind of work costs; in every reading as much is contracted, and as much is new."""
+        size, n = self.network.size, self.chunk_size
+        n_a, n_b, contracted, right = (size(labels, n) for labels in (a, b, reading.contracted, reading.right))
+        return [
+            self.seconds(Work(n_a, n_b, size(rows, n), contracted, right, manner, ends_with_rows), BATCH in a)
+            for rows, manner, ends_with_rows in kinds
+        ]
 
 
-def _summed_next(network: Network, order: Order) -> list[frozenset[int]]:
-    """For each slot, the labels that the step which it goes into sums over."""
-    slots: list[frozenset[int]] = [frozenset()] * (len(network.inputs) + len(order))
-    for (a, b), (left, right, out) in zip(order, label_triples(network, order), strict=True):
+@lru_cache(maxsize=_STEPS_KEPT)
+def _ways_there(a: Labels, b: Labels, keep: frozenset[int], single: bool) -> tuple[Sequence[_Kind], Sequence[_Way]]:
+    """The kinds of work that a step can be, and to each layout of the result the first way of every kind.
+
+    They follow from the labels alone, so that they serve all batch sizes, and all layers that differ in sizes.
+    """
+    kinds: dict[_Kind, int] = {}
+    found: dict[tuple[Labels, int], _Way] = {}
+    for reading, outs in _readings(a, b, keep, single):
+        lying, loops, rows, contracted, right = reading
+        manner = manner_of(a, b, lying, loops=loops, contracted=contracted, right=right)
+        for out in outs:
+            kind = kinds.setdefault((rows, manner, ends_with(rows, out)), len(kinds))
+            result = _batch_first(out) if single else out
+            if (result, kind) not in found:
+                found[result, kind] = _Way(result, out, reading, kind)
+    return tuple(kinds), tuple(found.values())
+
+
+def _summed_next(n: int, order: Order, triples: Sequence[tuple[Labels, Labels, Labels]]) -> list[frozenset[int] | None]:
+    """For each slot, the labels that the step which it goes into sums over; None for the last."""
+    slots: list[frozenset[int] | None] = [None] * (n + len(order))
+    for (a, b), (left, right, out) in zip(order, triples, strict=True):
         slots[a] = slots[b] = frozenset(left) & frozenset(right) - frozenset(out)
     return slots
 
 
 def _side_by_side(group: frozenset[int], labels: Labels) -> bool:
-    places = [k for k, label in enumerate(labels) if label in group]
-    return not places or places[-1] - places[0] == len(places) - 1
+    places = [labels.index(label) for label in group]
+    return not places or max(places) - min(places) == len(places) - 1
 
 
 def _batch_first(labels: Labels) -> Labels:
     return (BATCH, *(label for label in labels if label != BATCH)) if BATCH in labels else labels
 
 
-def _larger_first(network: Network, pair: tuple[int, int], lying: Mapping[int, Labels]) -> tuple[int, int]:
+def _larger_first(network: Network, step: tuple[int, int], operands: tuple[Labels, Labels]) -> tuple[int, int]:
     """The slot with the batch first, or else the larger one, which it is that is not rearranged."""
-    a, b = sorted(pair, key=lambda slot: (BATCH not in lying[slot], -network.size(lying[slot]), pair.index(slot)))
-    return a, b
+    first, second = ((BATCH in labels, network.size(labels)) for labels in operands)
+    return step if first >= second else step[::-1]
 
 
-def ways(network: Network, a: Labels, b: Labels, keep: set[int], *, single: bool = False) -> Iterator[Pair]:
+def ways(network: Network, a: Labels, b: Labels, keep: Set[int], *, single: bool = False) -> Iterator[Pair]:
     """Every way worth a thought to contract two arrays that lie as `a` and `b`, the batch perhaps of size 1."""
+    for reading, outs in _readings(a, b, keep, single):
+        for out in outs:
+            yield Pair(network, a, b, out, *reading)
+
+
+def _readings(a: Labels, b: Labels, keep: Set[int], single: bool) -> Iterator[tuple[_Reading, Iterable[Labels]]]:
+    """Every reading, with the orders that its result can be written in."""
     contracted = tuple(label for label in a if label in b and label not in keep)
     right = tuple(label for label in b if label not in a)
     if not contracted:
-        yield from _products(network, a, b, right)
+        yield _Reading(a, right=right), _products(a, b, right)
         return
     shared = {label for label in a if label in b and label in keep}
     for lying, summed in _orders(a, b, contracted, shared, single):
@@ -103,16 +229,15 @@ def ways(network: Network, a: Labels, b: Labels, keep: set[int], *, single: bool
         for rows in _rows(lying, left, summed):
             loops = _loops(lying, shared, {*rows, *summed})
             for new in _arrangements(right):
-                for out in _outs(loops, rows, new):
-                    yield Pair(network, a, b, out, lying, loops, rows, summed, new)
+                yield _Reading(lying, loops, rows, summed, new), _outs(loops, rows, new)
 
 
-def _products(network: Network, a: Labels, b: Labels, right: Labels) -> Iterator[Pair]:
+def _products(a: Labels, b: Labels, right: Labels) -> Iterator[Labels]:
     """The new labels in front of, behind, or before the first or behind the last of those that both have."""
     shared = [k for k, label in enumerate(a) if label in b]
     places = {0, len(a)} | ({shared[0], shared[-1] + 1} if shared else set())
     for place in sorted(places) if right else [0]:
-        yield Pair(network, a, b, (*a[:place], *right, *a[place:]), a, right=right)
+        yield (*a[:place], *right, *a[place:])
 
 
 def _orders(
@@ -170,9 +295,9 @@ def _arrangements(labels: Labels) -> Iterator[Labels]:
         yield from (labels, labels[::-1])
 
 
-def _outs(loops: tuple[Labels, ...], rows: Labels, right: Labels) -> Iterator[Labels]:
+def _outs(loops: tuple[Labels, ...], rows: Labels, right: Labels) -> Iterable[Labels]:
     """The orders of a result that ends with the rows or the new labels."""
     loop = tuple(label for run in loops for label in run)
-    yield from dict.fromkeys(
+    return dict.fromkeys(
         ((*loop, *rows, *right), (*loop, *right, *rows), (*rows, *loop, *right), (*right, *loop, *rows))
     )

@@ -27,10 +27,64 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from tlinear.contraction.network import BATCH, Labels, Network
 
-__all__ = ["Pair", "stand_together"]
+__all__ = ["Manner", "Pair", "Work", "ends_with", "manner_of", "stand_together"]
+
+
+class Manner(NamedTuple):
+    """How the operands of a pair are read, as far as that takes time.
+
+    Attributes
+    ----------
+    is_product : bool
+        Whether nothing is summed over.
+    copies_a, copies_b : bool
+        Whether the operand is rearranged first.
+    sums_loops : bool
+        Whether the gradient of B is summed from one matrix for each value of the loops.
+    """
+
+    is_product: bool
+    copies_a: bool
+    copies_b: bool
+    sums_loops: bool
+
+
+class Work(NamedTuple):
+    """What a pair is to the cost model: pairs that are the same work take the same time.
+
+    Attributes
+    ----------
+    a, b : int
+        The entries of the operands.
+    rows, contracted, right : int
+        The sizes of the axes of the matrices.
+    manner : Manner
+        How the operands are read.
+    ends_with_rows : bool
+        Whether a line of the result goes over the rows.
+    """
+
+    a: int
+    b: int
+    rows: int
+    contracted: int
+    right: int
+    manner: Manner
+    ends_with_rows: bool
+
+    @property
+    def out(self) -> int:
+        """The entries of the result, which has the axes of A but the contracted ones, and the right ones."""
+        return self.a // self.contracted * self.right
+
+    @property
+    def entries_summed(self) -> int:
+        """What the gradient of B is summed from: one matrix for each value of the loops, if there are several."""
+        return self.a // self.rows * self.right if self.manner.sums_loops else 0
 
 
 @dataclass(frozen=True)
@@ -68,10 +122,15 @@ class Pair:
     contracted: Labels = ()
     right: Labels = ()
 
+    @cached_property
+    def manner(self) -> Manner:
+        """How the operands are read, as far as that takes time."""
+        return manner_of(self.a, self.b, self.lying, loops=self.loops, contracted=self.contracted, right=self.right)
+
     @property
     def is_product(self) -> bool:
         """Whether nothing is summed over."""
-        return not self.contracted
+        return self.manner.is_product
 
     @property
     def has_batch(self) -> bool:
@@ -81,7 +140,7 @@ class Pair:
     @property
     def copies_a(self) -> bool:
         """Whether A is rearranged first."""
-        return self.a != self.lying
+        return self.manner.copies_a
 
     @cached_property
     def order_b(self) -> Labels:
@@ -92,11 +151,7 @@ class Pair:
     @property
     def copies_b(self) -> bool:
         """Whether B must be rearranged to be read as matrices."""
-        if self.is_product:
-            return False
-        wanted = [label for label in self.b if label not in self.contracted and label not in self.right]
-        together = stand_together(self.contracted, self.b) and stand_together(self.right, self.b)
-        return not together or self.b[-1] in wanted
+        return self.manner.copies_b
 
     def size(self, labels: Labels, batch_size: int) -> int:
         """The number of entries of an array with these labels."""
@@ -123,9 +178,14 @@ class Pair:
     def entries_summed(self, batch_size: int) -> int:
         """What the gradient of B is summed from: one matrix for each value of the loops, if there are several."""
         loops = tuple(label for run in self.loops for label in run)
-        if set(loops) <= set(self.b):
-            return 0
-        return self.size((*loops, *self.contracted, *self.right), batch_size)
+        return self.size((*loops, *self.contracted, *self.right), batch_size) if self.manner.sums_loops else 0
+
+    def work(self, batch_size: int) -> Work:
+        """What it is to the cost model, of at least one sample."""
+        a, b, rows, contracted, right = (
+            self.size(labels, batch_size) for labels in (self.a, self.b, self.rows, self.contracted, self.right)
+        )
+        return Work(a, b, rows, contracted, right, self.manner, ends_with(self.rows, self.out))
 
 
 def stand_together(group: Sequence[int], labels: Labels) -> bool:
@@ -134,3 +194,21 @@ def stand_together(group: Sequence[int], labels: Labels) -> bool:
         return True
     start = labels.index(group[0])
     return labels[start : start + len(group)] == tuple(group)
+
+
+def manner_of(
+    a: Labels, b: Labels, lying: Labels, *, loops: Sequence[Labels], contracted: Labels, right: Labels
+) -> Manner:
+    """The manner of a pair with these labels."""
+    together = stand_together(contracted, b) and stand_together(right, b)
+    return Manner(
+        is_product=not contracted,
+        copies_a=a != lying,
+        copies_b=bool(contracted) and not (together and (b[-1] in contracted or b[-1] in right)),
+        sums_loops=any(run[0] not in b for run in loops),
+    )
+
+
+def ends_with(rows: Labels, out: Labels) -> bool:
+    """Whether a line of a result goes over the rows."""
+    return out[-1:] == rows[-1:]

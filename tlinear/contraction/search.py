@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tlinear.arrays import DType
-from tlinear.contraction.layout import lay_out
+from tlinear.contraction.layout import Layouts
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.options import Implementation, Mode, PlanOptions, check_mode
 from tlinear.contraction.order import (
@@ -31,7 +31,7 @@ from tlinear.contraction.order import (
     reconstructed_order,
     takes_input_last,
 )
-from tlinear.contraction.pair import Pair
+from tlinear.contraction.pair import Pair, Work
 from tlinear.contraction.plan import MODEL, Plan, n_chunks, weight_share
 from tlinear.contraction.step import Step
 from tlinear.errors import ImplementationError, MemoryLimitError, ShapeError
@@ -153,13 +153,25 @@ class _Problem:
             triples = [triple for triple in triples if BATCH in triple[2]]
         return MODEL.least_seconds(self.network, triples, self.batch_size, self.dtype, training=self.is_training)
 
-    def layout_seconds(self, pair: Pair, last: bool, chunk_size: int) -> float:
-        """What a pair costs in chunks of this size, with the copy that puts a last result in order."""
-        n, share = n_chunks(self.batch_size, chunk_size), weight_share(self.mode)
-        total = MODEL.all_seconds([pair], n, chunk_size, self.dtype, training=self.is_training, weight_share=share)
-        if last and pair.out != self.network.output and self.batch_size > 1:
-            total += MODEL.copy_seconds(self.network.size(pair.out, self.batch_size), self.dtype)
-        return total
+    def layouts(self) -> list[Layouts]:
+        """The layouts for the whole batch and for a small chunk."""
+        return [
+            Layouts(
+                self.network,
+                size,
+                partial(self.work_seconds, chunk_size=size),
+                partial(self.copy_seconds, chunk_size=size),
+                single=self.batch_size == 1,
+            )
+            for size in dict.fromkeys((self.chunk_sizes[0], self.small_chunk))
+        ]
+
+    def work_seconds(self, work: Work, has_batch: bool, chunk_size: int) -> float:
+        """What a pair costs in chunks of this size."""
+        share = weight_share(self.mode)
+        seconds = MODEL.work_seconds(work, self.dtype, training=self.is_training)
+        n = n_chunks(self.batch_size, chunk_size) if has_batch else share
+        return n * seconds + MODEL.arranging_seconds(work, self.dtype) * share
 
     def copy_seconds(self, labels: Labels, chunk_size: int) -> float:
         """What it costs to rearrange an array in every chunk of this size."""
@@ -195,13 +207,14 @@ def _fitting_plan(exact: _Problem, limit: int) -> Plan:
     options, batch_size = exact.options, exact.batch_size
     problem = dataclasses.replace(exact, options=options.ordering, batch_size=batch_bucket(batch_size))
     asked = _admitted(exact.network, options.implementation)
+    layouts = problem.layouts()
     sizes = [*exact.chunk_sizes, *(1 << k for k in reversed(range(4)))]
     found = [
         candidate
         for implementation, orders in problem.orders.items()
         if asked in ("auto", implementation)
         for order in orders
-        for steps in _layouts(problem, order, implementation)
+        for steps in _laid_out(layouts, order, implementation)
         for candidate in _candidates(exact, implementation, steps, [size for size in sizes if size <= batch_size])
     ]
     fitting = [candidate for candidate in found if candidate.peak_bytes <= limit]
@@ -248,34 +261,29 @@ def _best_plan(problem: _Problem, implementation: Taken) -> Plan:
     orders = problem.orders[implementation]
     least = {order: problem.least_seconds(order) for order in orders}
     first, *others = sorted(orders, key=least.__getitem__)
-    best = _plan_of(problem, first, implementation)
+    layouts = problem.layouts()
+    best = _plan_of(problem, layouts, first, implementation)
     for order in others:
         if least[order] < _WORTH_A_SEARCH * best.seconds:
-            best = min(best, _plan_of(problem, order, implementation), key=lambda candidate: candidate.seconds)
+            best = min(best, _plan_of(problem, layouts, order, implementation), key=lambda candidate: candidate.seconds)
     return best
 
 
-def _plan_of(problem: _Problem, order: Order, implementation: Taken) -> Plan:
+def _plan_of(problem: _Problem, layouts: Sequence[Layouts], order: Order, implementation: Taken) -> Plan:
     """The best layout, chunk and policy of an order."""
     candidates = (
         candidate
-        for steps in _layouts(problem, order, implementation)
+        for steps in _laid_out(layouts, order, implementation)
         for candidate in _candidates(problem, implementation, steps, problem.chunk_sizes)
     )
     return min(candidates, key=lambda candidate: candidate.seconds)
 
 
-def _layouts(problem: _Problem, order: Order, implementation: Taken) -> Iterator[tuple[Step, ...]]:
-    """The steps of an order, laid out for the whole batch and for a small chunk."""
-    for size in dict.fromkeys((problem.chunk_sizes[0], problem.small_chunk)):
-        pairs = lay_out(
-            problem.network,
-            order,
-            partial(problem.layout_seconds, chunk_size=size),
-            partial(problem.copy_seconds, chunk_size=size),
-            single=problem.batch_size == 1,
-        )
-        yield _steps(problem.network, pairs, rebuilt=len(order) - 1 if implementation == "reconstructed" else 0)
+def _laid_out(layouts: Sequence[Layouts], order: Order, implementation: Taken) -> Iterator[tuple[Step, ...]]:
+    """The steps of an order, in each layout that differs from the ones before."""
+    for pairs in dict.fromkeys(layout.best(order) for layout in layouts):
+        rebuilt = len(order) - 1 if implementation == "reconstructed" else 0
+        yield _steps(layouts[0].network, pairs, rebuilt=rebuilt)
 
 
 def _candidates(
