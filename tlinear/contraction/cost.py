@@ -44,8 +44,13 @@ class CostModel:
         Bytes read and written per second by a copy that changes the order of the axes.
     inner_cache_bytes : float
         The size from which a matrix of B is read anew for each of A.
-    matrix_seconds : float
-        What each further matrix of a product of many costs before it does anything.
+    matrix_seconds, line_seconds, jump_seconds : float
+        What each further matrix of a product of many costs before it does anything; what each line of a product of
+        entries does; and each line of a matrix whose lines lie far apart.
+    vector_seconds : float
+        What each vector of the result of a small product costs beside its FLOPs.
+    turning_factor : float
+        How many times the FLOPs of a product seem to be whose lines go over the rows, while those of A do not.
     call_seconds : float
         What one pair costs before it does anything.
     """
@@ -60,9 +65,13 @@ class CostModel:
     memory_bytes_per_second: float = 1.0e10
     cache_bytes: float = 1.5e6
     shared_bytes: float = 3.2e7
-    copy_bytes_per_second: float = 1.0e10
+    copy_bytes_per_second: float = 7.0e9
     inner_cache_bytes: float = 4.8e4
-    matrix_seconds: float = 4.0e-8
+    matrix_seconds: float = 5.0e-8
+    line_seconds: float = 8.0e-9
+    jump_seconds: float = 3.0e-9
+    vector_seconds: float = 6.0e-10
+    turning_factor: float = 2.0
     call_seconds: float = 2.0e-6
 
     def seconds(self, pair: Pair, batch_size: int, dtype: DType, *, training: bool = False) -> float:
@@ -73,10 +82,12 @@ class CostModel:
         """The same of any pair that is this work."""
         entry, manner = dtype.itemsize, work.manner
         total = self.call_seconds + self._moving_seconds((work.a + work.b + work.out) * entry)
+        if manner.is_product:
+            total += work.out / work.line * self.line_seconds
+        else:
+            total += self._matmul_seconds(work, dtype)
         if manner.copies_a:
             total += self.copy_seconds(work.a, dtype)
-        if not manner.is_product:
-            total += self._matmul_seconds(work, dtype)
         if not training:
             return total
         return 3 * total + self._moving_seconds(2 * work.entries_summed * entry)
@@ -90,18 +101,23 @@ class CostModel:
 
     def _matmul_seconds(self, work: Work, dtype: DType) -> float:
         """What the matrix products take beyond moving their arrays."""
-        entry = dtype.itemsize
+        entry, scale = dtype.itemsize, flops_per_multiply(dtype)
         real = entry // 2 if dtype.kind == "c" else entry
         rows, inner, right, out = work.rows, work.contracted, work.right, work.out
         n_matrices = out // (rows * right)
-        contiguous = rows if right == 1 or (rows > 1 and work.ends_with_rows) else right
+        over_rows = right == 1 or (rows > 1 and work.ends_with_rows)
+        line = rows if over_rows else right
         lanes = self.vector_bytes // real
-        wasted = -(-contiguous // lanes) * lanes / contiguous
-        flops = 2 * out * inner * flops_per_multiply(dtype) * wasted
+        vectors = out / line * -(-line // lanes) * scale
+        flops = 2 * inner * lanes * vectors
+        if over_rows and rows > 1 and right > 1 and not work.manner.a_ends_with_rows:
+            flops *= self.turning_factor
         if rows * inner * right <= self.large_multiplications:
             b_bytes = inner * right * entry
             again = n_matrices * b_bytes / self.cache_bytes_per_second if b_bytes > self.inner_cache_bytes else 0.0
-            return flops * real / self.small_bytes_per_second + n_matrices * self.matrix_seconds + again
+            jumps = (out / line if work.scatters else 0) + (work.a / inner if work.manner.scatters_a else 0)
+            calls = n_matrices * self.matrix_seconds + jumps * self.jump_seconds + vectors * self.vector_seconds
+            return flops * real / self.small_bytes_per_second + calls + again
         packed = n_matrices * (rows * inner + inner * right + rows * right) * entry
         return flops * real / self.large_bytes_per_second + packed / self.pack_bytes_per_second
 

@@ -14,11 +14,13 @@ import numpy as np
 
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels, Network
-from tlinear.contraction.pair import Pair
+from tlinear.contraction.pair import Pair, common_runs
 
 __all__ = ["Kernel", "kernel_of"]
 
 Axes = tuple[int, ...]
+
+_FEW_COLUMNS = 16
 
 
 class Kernel(ABC):
@@ -82,11 +84,12 @@ class _Dot(Kernel):
         self.order_b = tuple(pair.b.index(label) for label in pair.order_b)
         self.lies_b = pair.order_b == pair.b
         self.ordered_b = network.shape(pair.order_b, batch_size)
+        self.turns_b = _is_turned(pair, right)
 
     def arrange(self, b: Array) -> Array:
         if not self.lies_b:
             b = b.reshape(self.shape_b).transpose(self.order_b)
-        return b.reshape(self.matrix_b)
+        return _turned(b.reshape(self.matrix_b)) if self.turns_b else b.reshape(self.matrix_b)
 
     def restore(self, db: Array) -> Array:
         return db.reshape(self.shape_b) if self.lies_b else _unpermute(db.reshape(self.ordered_b), self.order_b)
@@ -144,11 +147,12 @@ class _Matmul(Kernel):
             network.size(pair.right, batch_size),
         )
         self.summed = tuple(k for k, run in enumerate(pair.loops) if run not in shared)
+        self.turns_b = not shared and _is_turned(pair, self.matrices_b[-1])
 
     def arrange(self, b: Array) -> Array:
         if not self.lies_b:
             b = b.reshape(self.shape_b).transpose(self.order_b)
-        return b.reshape(self.matrices_b)
+        return _turned(b.reshape(self.matrices_b)) if self.turns_b else b.reshape(self.matrices_b)
 
     def restore(self, db: Array) -> Array:
         return db.reshape(self.shape_b) if self.lies_b else _unpermute(db.reshape(self.ordered_b), self.order_b)
@@ -204,7 +208,7 @@ class _Product(Kernel):
         network = pair.network
         self.shape_out = network.shape(pair.out, batch_size)
         self.shape_b = network.shape(pair.b, batch_size)
-        runs = _common_runs(pair.out, (pair.a, pair.b))
+        runs = common_runs(pair.out, (pair.a, pair.b))
         self.runs_a, self.runs_b = (_places(labels, runs) for labels in (pair.a, pair.b))
         self.runs_c = list(range(len(runs)))
         self.merged_c = tuple(network.size(run, batch_size) for run in runs)
@@ -246,6 +250,15 @@ class _Product(Kernel):
         return np.asarray(np.einsum(dc, self.runs_c, a, self.runs_a, self.runs_b, order="C"))
 
 
+def _is_turned(pair: Pair, right: int) -> bool:
+    """Whether BLAS is faster if a line of B goes over the contracted labels: where all others go the other way."""
+    return pair.manner.a_ends_with_rows and pair.out[-1] not in pair.rows and 1 < right <= _FEW_COLUMNS
+
+
+def _turned(b: Array) -> Array:
+    return np.ascontiguousarray(b.mT).mT
+
+
 def _matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """``a @ b``; columns times rows, which NumPy gives to no BLAS, as the products that they are."""
     return np.asarray((np.multiply if a.shape[-1] == 1 else np.matmul)(a, b, out=out))
@@ -271,23 +284,6 @@ def _spread(
 def _places(labels: Labels, runs: Sequence[Labels]) -> list[int]:
     """Which runs `labels` consist of, in their order."""
     return sorted((k for k, run in enumerate(runs) if run[0] in labels), key=lambda k: labels.index(runs[k][0]))
-
-
-def _common_runs(labels: Labels, others: Sequence[Labels]) -> list[Labels]:
-    """`labels` cut wherever a label does not follow its predecessor in all of the others that have either."""
-    runs: list[Labels] = []
-    for label in labels:
-        if runs and all(_follows(runs[-1][-1], label, other) for other in others):
-            runs[-1] = (*runs[-1], label)
-        else:
-            runs.append((label,))
-    return runs
-
-
-def _follows(first: int, second: int, labels: Labels) -> bool:
-    if first in labels and second in labels:
-        return labels.index(second) == labels.index(first) + 1
-    return first not in labels and second not in labels
 
 
 def _unpermute(array: Array, axes: Axes) -> Array:

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.order import Order, label_triples
-from tlinear.contraction.pair import Manner, Pair, Work, ends_with, manner_of, stand_together
+from tlinear.contraction.pair import Manner, Pair, Work, Writing, manner_of, stand_together, writing_of
 
 __all__ = ["Layouts", "ways"]
 
@@ -24,8 +24,8 @@ _BEAM = 8
 _MANY_LABELS = 3
 _STEPS_KEPT = 512
 
-# What a way is to the cost model: the rows, how the operands are read, and whether a line of the result is of rows.
-_Kind: TypeAlias = tuple[Labels, Manner, bool]
+# What a way is to the cost model: the rows, how the operands are read, and how the result is written.
+_Kind: TypeAlias = tuple[Labels, Manner, Writing]
 
 
 class _Reading(NamedTuple):
@@ -162,8 +162,11 @@ class Layouts:
         size, n = self.network.size, self.chunk_size
         n_a, n_b, contracted, right = (size(labels, n) for labels in (a, b, reading.contracted, reading.right))
         return [
-            self.seconds(Work(n_a, n_b, size(rows, n), contracted, right, manner, ends_with_rows), BATCH in a)
-            for rows, manner, ends_with_rows in kinds
+            self.seconds(
+                Work(n_a, n_b, size(rows, n), contracted, right, manner, ends_with_rows, scatters, size(line, n)),
+                BATCH in a,
+            )
+            for rows, manner, (ends_with_rows, scatters, line) in kinds
         ]
 
 
@@ -177,9 +180,10 @@ def _ways_there(a: Labels, b: Labels, keep: frozenset[int], single: bool) -> tup
     found: dict[tuple[Labels, int], _Way] = {}
     for reading, outs in _readings(a, b, keep, single):
         lying, loops, rows, contracted, right = reading
-        manner = manner_of(a, b, lying, loops=loops, contracted=contracted, right=right)
+        manner = manner_of(a, b, lying, loops=loops, rows=rows, contracted=contracted, right=right)
         for out in outs:
-            kind = kinds.setdefault((rows, manner, ends_with(rows, out)), len(kinds))
+            writing = writing_of(a, b, out, rows=rows, contracted=contracted, right=right)
+            kind = kinds.setdefault((rows, manner, writing), len(kinds))
             result = _batch_first(out) if single else out
             if (result, kind) not in found:
                 found[result, kind] = _Way(result, out, reading, kind)

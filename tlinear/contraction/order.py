@@ -8,6 +8,7 @@ side of the weight first makes two large products, and rebuilding the weight mak
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
@@ -59,8 +60,7 @@ def factorized_orders(network: Network, batch_size: int, search: Search | None =
     into, out_of = _sides(network)
     candidates = [
         *(_grouped(network, [slots], size) for size in (1, batch_size, _MANY_SAMPLES)),
-        _grouped(network, [[slot] for slot in slots], batch_size),
-        _grouped(network, [[0], *([slot] for slot in reversed(slots[1:]))], batch_size),
+        *(_grouped(network, [[slot] for slot in sweep], batch_size) for sweep in _sweeps(network)),
         _grouped(network, [[0], into, out_of], batch_size),
         _grouped(network, [[0], into, *([slot] for slot in out_of)], batch_size),
     ]
@@ -119,6 +119,21 @@ def _sides(network: Network) -> tuple[list[int], list[int]]:
     slots = range(1, len(network.inputs))
     into = [slot for slot in slots if not outputs & set(network.inputs[slot])]
     return into, [slot for slot in slots if slot not in into]
+
+
+def _sweeps(network: Network) -> Iterator[list[int]]:
+    """The input into one operand after the other: those of its modes, those of none, those of the output's modes.
+
+    What is contracted lies side by side if the modes of one side are taken from the first to the last,
+    and those of the other from the last to the first.
+    """
+    inputs, outputs = set(range(network.n_in)), set(range(network.n_in, network.n_modes))
+    slots = range(1, len(network.inputs))
+    into = [slot for slot in slots if inputs & set(network.inputs[slot])]
+    out_of = [slot for slot in slots if slot not in into and outputs & set(network.inputs[slot])]
+    neither = [slot for slot in slots if slot not in into and slot not in out_of]
+    for first, last in itertools.product((into, into[::-1]), (out_of, out_of[::-1])):
+        yield [0, *first, *neither, *last]
 
 
 def _grouped(network: Network, groups: Sequence[Sequence[int]], batch_size: int, search: Search | None = None) -> Order:

@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 from tlinear.contraction.network import BATCH, Labels, Network
 
-__all__ = ["Manner", "Pair", "Work", "ends_with", "manner_of", "stand_together"]
+__all__ = ["Manner", "Pair", "Work", "Writing", "common_runs", "manner_of", "stand_together", "writing_of"]
 
 
 class Manner(NamedTuple):
@@ -45,12 +45,36 @@ class Manner(NamedTuple):
         Whether the operand is rearranged first.
     sums_loops : bool
         Whether the gradient of B is summed from one matrix for each value of the loops.
+    scatters_a : bool
+        Whether loops lie between the rows and the contracted labels of A.
+    a_ends_with_rows : bool
+        Whether a line of A goes over the rows.
     """
 
     is_product: bool
     copies_a: bool
     copies_b: bool
     sums_loops: bool
+    scatters_a: bool
+    a_ends_with_rows: bool
+
+
+class Writing(NamedTuple):
+    """How the result of a pair is written, as far as that takes time.
+
+    Attributes
+    ----------
+    ends_with_rows : bool
+        Whether a line of the result goes over the rows.
+    scatters : bool
+        Whether loops lie between the rows and the right labels.
+    line : labels
+        Of a product, the last ones of the result that an operand has all of, side by side, or none.
+    """
+
+    ends_with_rows: bool
+    scatters: bool
+    line: Labels
 
 
 class Work(NamedTuple):
@@ -64,8 +88,10 @@ class Work(NamedTuple):
         The sizes of the axes of the matrices.
     manner : Manner
         How the operands are read.
-    ends_with_rows : bool
-        Whether a line of the result goes over the rows.
+    ends_with_rows, scatters : bool
+        How the result is written.
+    line : int
+        Of a product, the entries that it computes at a time.
     """
 
     a: int
@@ -75,6 +101,8 @@ class Work(NamedTuple):
     right: int
     manner: Manner
     ends_with_rows: bool
+    scatters: bool
+    line: int
 
     @property
     def out(self) -> int:
@@ -125,7 +153,15 @@ class Pair:
     @cached_property
     def manner(self) -> Manner:
         """How the operands are read, as far as that takes time."""
-        return manner_of(self.a, self.b, self.lying, loops=self.loops, contracted=self.contracted, right=self.right)
+        return manner_of(
+            self.a,
+            self.b,
+            self.lying,
+            loops=self.loops,
+            rows=self.rows,
+            contracted=self.contracted,
+            right=self.right,
+        )
 
     @property
     def is_product(self) -> bool:
@@ -185,7 +221,9 @@ class Pair:
         a, b, rows, contracted, right = (
             self.size(labels, batch_size) for labels in (self.a, self.b, self.rows, self.contracted, self.right)
         )
-        return Work(a, b, rows, contracted, right, self.manner, ends_with(self.rows, self.out))
+        writing = writing_of(self.a, self.b, self.out, rows=self.rows, contracted=self.contracted, right=self.right)
+        line = self.size(writing.line, batch_size)
+        return Work(a, b, rows, contracted, right, self.manner, writing.ends_with_rows, writing.scatters, line)
 
 
 def stand_together(group: Sequence[int], labels: Labels) -> bool:
@@ -197,7 +235,7 @@ def stand_together(group: Sequence[int], labels: Labels) -> bool:
 
 
 def manner_of(
-    a: Labels, b: Labels, lying: Labels, *, loops: Sequence[Labels], contracted: Labels, right: Labels
+    a: Labels, b: Labels, lying: Labels, *, loops: Sequence[Labels], rows: Labels, contracted: Labels, right: Labels
 ) -> Manner:
     """The manner of a pair with these labels."""
     together = stand_together(contracted, b) and stand_together(right, b)
@@ -206,9 +244,38 @@ def manner_of(
         copies_a=a != lying,
         copies_b=bool(contracted) and not (together and (b[-1] in contracted or b[-1] in right)),
         sums_loops=any(run[0] not in b for run in loops),
+        scatters_a=_lie_apart(rows, contracted, lying),
+        a_ends_with_rows=bool(rows) and lying[-1] in rows,
     )
 
 
-def ends_with(rows: Labels, out: Labels) -> bool:
-    """Whether a line of a result goes over the rows."""
-    return out[-1:] == rows[-1:]
+def writing_of(a: Labels, b: Labels, out: Labels, *, rows: Labels, contracted: Labels, right: Labels) -> Writing:
+    """The writing of a pair with these labels."""
+    if not contracted:
+        return Writing(ends_with_rows=False, scatters=False, line=common_runs(out, (a, b))[-1] if out else ())
+    return Writing(ends_with_rows=out[-1:] == rows[-1:], scatters=_lie_apart(rows, right, out), line=())
+
+
+def common_runs(labels: Labels, others: Sequence[Labels]) -> list[Labels]:
+    """`labels` cut wherever a label does not follow its predecessor in all of the others that have either."""
+    runs: list[Labels] = []
+    for label in labels:
+        if runs and all(_follows(runs[-1][-1], label, other) for other in others):
+            runs[-1] = (*runs[-1], label)
+        else:
+            runs.append((label,))
+    return runs
+
+
+def _follows(first: int, second: int, labels: Labels) -> bool:
+    if first in labels and second in labels:
+        return labels.index(second) == labels.index(first) + 1
+    return first not in labels and second not in labels
+
+
+def _lie_apart(first: Labels, second: Labels, labels: Labels) -> bool:
+    """Whether other labels lie between two groups."""
+    if not first or not second:
+        return False
+    places = [labels.index(label) for label in (*first, *second)]
+    return max(places) - min(places) >= len(places)
