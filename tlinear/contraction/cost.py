@@ -105,14 +105,19 @@ class CostModel:
         real = entry // 2 if dtype.kind == "c" else entry
         rows, inner, right, out = work.rows, work.contracted, work.right, work.out
         n_matrices = out // (rows * right)
+        is_small = rows * inner * right <= self.large_multiplications
         over_rows = right == 1 or (rows > 1 and work.ends_with_rows)
         line = rows if over_rows else right
         lanes = self.vector_bytes // real
-        vectors = out / line * -(-line // lanes) * scale
-        flops = 2 * inner * lanes * vectors
-        if over_rows and rows > 1 and right > 1 and not work.manner.a_ends_with_rows:
-            flops *= self.turning_factor
-        if rows * inner * right <= self.large_multiplications:
+        if is_small and work.turns_b and not work.manner.a_ends_with_rows:  # each entry is a dot product of two lines
+            vectors = float(out * scale)
+            flops = 2.0 * -(-inner // lanes) * lanes * vectors
+        else:
+            vectors = out / line * -(-line // lanes) * scale
+            flops = 2 * inner * lanes * vectors
+            if over_rows and rows > 1 and right > 1 and not work.manner.a_ends_with_rows:
+                flops *= self.turning_factor
+        if is_small:
             b_bytes = inner * right * entry
             again = n_matrices * b_bytes / self.cache_bytes_per_second if b_bytes > self.inner_cache_bytes else 0.0
             jumps = (out / line if work.scatters else 0) + (work.a / inner if work.manner.scatters_a else 0)

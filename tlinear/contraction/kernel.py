@@ -20,8 +20,6 @@ __all__ = ["Kernel", "kernel_of"]
 
 Axes = tuple[int, ...]
 
-_FEW_COLUMNS = 16
-
 
 class Kernel(ABC):
     """What a pair does to arrays of one batch size.  Arrays may come in any shape: they are read in order."""
@@ -84,7 +82,7 @@ class _Dot(Kernel):
         self.order_b = tuple(pair.b.index(label) for label in pair.order_b)
         self.lies_b = pair.order_b == pair.b
         self.ordered_b = network.shape(pair.order_b, batch_size)
-        self.turns_b = _is_turned(pair, right)
+        self.turns_b = pair.work(batch_size).turns_b
 
     def arrange(self, b: Array) -> Array:
         if not self.lies_b:
@@ -147,7 +145,7 @@ class _Matmul(Kernel):
             network.size(pair.right, batch_size),
         )
         self.summed = tuple(k for k, run in enumerate(pair.loops) if run not in shared)
-        self.turns_b = not shared and _is_turned(pair, self.matrices_b[-1])
+        self.turns_b = pair.work(batch_size).turns_b
 
     def arrange(self, b: Array) -> Array:
         if not self.lies_b:
@@ -248,11 +246,6 @@ class _Product(Kernel):
     def to_b(self, dc: Array, a: Array) -> Array:
         dc, a = dc.reshape(self.merged_c), a.reshape(self.merged_a)
         return np.asarray(np.einsum(dc, self.runs_c, a, self.runs_a, self.runs_b, order="C"))
-
-
-def _is_turned(pair: Pair, right: int) -> bool:
-    """Whether BLAS is faster if a line of B goes over the contracted labels: where all others go the other way."""
-    return pair.manner.a_ends_with_rows and pair.out[-1] not in pair.rows and 1 < right <= _FEW_COLUMNS
 
 
 def _turned(b: Array) -> Array:

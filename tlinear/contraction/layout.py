@@ -292,11 +292,11 @@ def _loops(lying: Labels, shared: set[int], used: set[int]) -> tuple[Labels, ...
 
 
 def _arrangements(labels: Labels) -> Iterator[Labels]:
-    """All orders of a few labels; of many, the order they have and its reverse."""
+    """All orders of a few labels; of many, the order they have, its reverse, and that of the modes."""
     if len(labels) <= _MANY_LABELS:
         yield from itertools.permutations(labels)
     else:
-        yield from (labels, labels[::-1])
+        yield from dict.fromkeys((labels, labels[::-1], tuple(sorted(labels))))
 
 
 def _outs(loops: tuple[Labels, ...], rows: Labels, right: Labels) -> Iterable[Labels]:

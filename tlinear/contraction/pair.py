@@ -34,6 +34,11 @@ from tlinear.contraction.network import BATCH, Labels, Network
 __all__ = ["Manner", "Pair", "Work", "Writing", "common_runs", "manner_of", "stand_together", "writing_of"]
 
 
+_FEW_COLUMNS = 16
+_SHORT_LINE = 8
+_LONG_LINE = 16
+
+
 class Manner(NamedTuple):
     """How the operands of a pair are read, as far as that takes time.
 
@@ -108,6 +113,15 @@ class Work(NamedTuple):
     def out(self) -> int:
         """The entries of the result, which has the axes of A but the contracted ones, and the right ones."""
         return self.a // self.contracted * self.right
+
+    @property
+    def turns_b(self) -> bool:
+        """Whether B is read with its contracted labels last: for BLAS, of a few long columns, or short ones."""
+        if self.right == 1 or self.right > _FEW_COLUMNS or self.b > self.contracted * self.right:
+            return False
+        if self.manner.a_ends_with_rows:
+            return self.contracted <= _SHORT_LINE and not self.ends_with_rows
+        return self.contracted >= _LONG_LINE * self.right
 
     @property
     def entries_summed(self) -> int:

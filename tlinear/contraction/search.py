@@ -41,7 +41,7 @@ __all__ = ["batch_bucket", "cached_plan", "plan", "plan_for"]
 
 Taken: TypeAlias = Literal["factorized", "reconstructed"]
 
-_SMALLEST_CHUNK = 16
+_SMALLEST_CHUNK = 4
 _WORTH_A_SEARCH = 0.9
 
 
