@@ -38,10 +38,14 @@ class CostModel:
         Bytes read and written per second by a step whose arrays fit in the cache that a core has of its own,
         in what the cores share, and in neither.
     cache_bytes, shared_bytes : float
-        What the arrays of a step may take for that.  From 32 MB on glibc asks the kernel for fresh pages for
-        every array.
+        What the arrays of a step may take for that.
+    fresh_bytes_per_second : float
+        Bytes per second of memory that the kernel has to give first, as it does for each call that keeps more than
+        `shared_bytes`.
     copy_bytes_per_second : float
         Bytes read and written per second by a copy that changes the order of the axes.
+    copied_line_seconds, copied_entry_seconds : float
+        What each line costs beyond that whose entries stay side by side, but each entry at most.
     inner_cache_bytes : float
         The size from which a matrix of B is read anew for each of A.
     matrix_seconds, line_seconds, jump_seconds : float
@@ -51,6 +55,8 @@ class CostModel:
         What each vector of the result of a small product costs beside its FLOPs.
     turning_factor : float
         How many times the FLOPs of a product seem to be whose lines go over the rows, while those of A do not.
+    product_pullbacks : float
+        How many times a product of entries its two pullbacks take.
     call_seconds : float
         What one pair costs before it does anything.
     """
@@ -63,15 +69,19 @@ class CostModel:
     cache_bytes_per_second: float = 8.0e10
     shared_bytes_per_second: float = 2.5e10
     memory_bytes_per_second: float = 1.0e10
+    fresh_bytes_per_second: float = 3.0e9
     cache_bytes: float = 1.5e6
     shared_bytes: float = 3.2e7
-    copy_bytes_per_second: float = 7.0e9
+    copy_bytes_per_second: float = 2.0e10
+    copied_line_seconds: float = 4.0e-9
+    copied_entry_seconds: float = 2.0e-9
     inner_cache_bytes: float = 4.8e4
     matrix_seconds: float = 5.0e-8
     line_seconds: float = 8.0e-9
     jump_seconds: float = 3.0e-9
     vector_seconds: float = 6.0e-10
     turning_factor: float = 2.0
+    product_pullbacks: float = 4.0
     call_seconds: float = 2.0e-6
 
     def seconds(self, pair: Pair, batch_size: int, dtype: DType, *, training: bool = False) -> float:
@@ -87,10 +97,12 @@ class CostModel:
         else:
             total += self._matmul_seconds(work, dtype)
         if manner.copies_a:
-            total += self.copy_seconds(work.a, dtype)
+            total += self.copy_seconds(work.a, dtype, work.line_a)
         if not training:
             return total
-        return 3 * total + self._moving_seconds(2 * work.entries_summed * entry)
+        return (
+            1 + (self.product_pullbacks if manner.is_product else 2)
+        ) * total + 2 * work.entries_summed * entry / self.cache_bytes_per_second
 
     def _moving_seconds(self, n_bytes: int) -> float:
         if n_bytes <= self.cache_bytes:
@@ -128,11 +140,13 @@ class CostModel:
 
     def arranging_seconds(self, work: Work, dtype: DType) -> float:
         """What it takes to rearrange the second operand of a pair, once for all chunks of a batch."""
-        return self.copy_seconds(work.b, dtype) if work.manner.copies_b else 0.0
+        return self.copy_seconds(work.b, dtype, work.line_b) if work.manner.copies_b else 0.0
 
-    def copy_seconds(self, n_entries: int, dtype: DType) -> float:
-        """A copy that changes the order of the axes."""
-        return 2 * n_entries * dtype.itemsize / self.copy_bytes_per_second
+    def copy_seconds(self, n_entries: int, dtype: DType, line: int) -> float:
+        """A copy that changes the order of the axes, but of those of a line."""
+        n_bytes = 2 * n_entries * dtype.itemsize
+        lines = n_entries * min(self.copied_line_seconds / line, self.copied_entry_seconds)
+        return n_bytes / self.copy_bytes_per_second + lines
 
     def least_seconds(
         self,
@@ -157,7 +171,9 @@ class CostModel:
 
     def storing_seconds(self, n_bytes: int) -> float:
         """What it takes to keep arrays in new memory rather than in that of the ones before, and to read them back."""
-        return 2 * n_bytes / self.memory_bytes_per_second if n_bytes > self.cache_bytes else 0.0
+        if n_bytes <= self.cache_bytes:
+            return 0.0
+        return n_bytes / (self.shared_bytes_per_second if n_bytes <= self.shared_bytes else self.fresh_bytes_per_second)
 
     def all_seconds(
         self,

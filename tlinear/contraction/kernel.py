@@ -146,6 +146,12 @@ class _Matmul(Kernel):
         )
         self.summed = tuple(k for k, run in enumerate(pair.loops) if run not in shared)
         self.turns_b = pair.work(batch_size).turns_b
+        self.parts = []
+        if self.summed:
+            axis, step = pair.summed_at_once(batch_size)
+            n = network.size(pair.loops[axis], batch_size)
+            before = (slice(None),) * axis
+            self.parts = [(*before, slice(start, start + step)) for start in range(0, max(n, 1), step)]
 
     def arrange(self, b: Array) -> Array:
         if not self.lies_b:
@@ -180,8 +186,15 @@ class _Matmul(Kernel):
         return self._to_lying(dc, b, np.empty(self.merged_a, dc.dtype))
 
     def to_b(self, dc: Array, a: Array) -> Array:
-        db = _matmul(self._matrices_a(a).mT, self._matrices_c(dc))
-        return np.asarray(np.add.reduce(db, axis=self.summed) if self.summed else db)
+        at, c = self._matrices_a(a).mT, self._matrices_c(dc)
+        if not self.summed:
+            return _matmul(at, c)
+        # some values of a loop at a time, so that what is summed stays in the cache
+        total = None
+        for part in self.parts:
+            db = np.add.reduce(_matmul(at[part], c[part]), axis=self.summed)
+            total = db if total is None else np.add(total, db, out=total)
+        return np.asarray(total)
 
     def _to_lying(self, dc: Array, b: Array, out: Array) -> Array:
         merged = out.reshape(self.merged_a)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from functools import cache, lru_cache
+from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -92,7 +92,7 @@ class Layouts:
     ) -> None:
         self.network = network
         self.chunk_size = chunk_size
-        self.seconds = cache(seconds)
+        self.seconds = seconds
         self.copy_seconds = copy_seconds
         self.single = single
         self._known: dict[tuple[Labels, Labels, frozenset[int]], Mapping[Labels, tuple[float, _Way]]] = {}
@@ -161,13 +161,14 @@ class Layouts:
         """What each kind of work costs; in every reading as much is contracted, and as much is new."""
         size, n = self.network.size, self.chunk_size
         n_a, n_b, contracted, right = (size(labels, n) for labels in (a, b, reading.contracted, reading.right))
-        return [
-            self.seconds(
-                Work(n_a, n_b, size(rows, n), contracted, right, manner, ends_with_rows, scatters, size(line, n)),
-                BATCH in a,
+        works = (
+            Work(
+                *(n_a, n_b, size(rows, n), contracted, right, manner, writing.ends_with_rows, writing.scatters),
+                *(size(line, n) for line in (writing.line, manner.line_a, manner.line_b)),
             )
-            for rows, manner, (ends_with_rows, scatters, line) in kinds
-        ]
+            for rows, manner, writing in kinds
+        )
+        return [self.seconds(work, BATCH in a) for work in works]
 
 
 @lru_cache(maxsize=_STEPS_KEPT)

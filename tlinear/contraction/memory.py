@@ -51,7 +51,7 @@ class Footprint:
             dc = 0 if is_last and self.lies_in_order else size(pair.out, chunk)
             da, copied, db = size(pair.a, chunk) if step.a else 0, pair.copies_a * size(pair.a, chunk), size(pair.b)
             conjugate = self.is_complex * size(pair.a, chunk)
-            peak = max(peak, alive + gradients + dc + copied + conjugate + pair.entries_summed(chunk) + db)
+            peak = max(peak, alive + gradients + dc + copied + conjugate + pair.entries_summed_at_once(chunk) + db)
             if n <= chunk:
                 gradients += db
             peak = max(peak, alive + gradients + dc + copied + da)
@@ -62,7 +62,7 @@ class Footprint:
             db, da = size(pair.b), size(pair.a)
             peak = max(peak, alive + size(pair.out) * (step.out in reordered))
             copied = pair.copies_a * da
-            peak = max(peak, alive + db + copied + pair.entries_summed(1) + self.is_complex * da)
+            peak = max(peak, alive + db + copied + pair.entries_summed_at_once(1) + self.is_complex * da)
             peak = max(peak, alive + db + da + _rearranged(step) + self.is_complex * db)
             alive += db + da - size(pair.out)
         return max(peak, alive)

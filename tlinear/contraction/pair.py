@@ -24,6 +24,7 @@ is an example.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,12 +32,23 @@ from typing import NamedTuple
 
 from tlinear.contraction.network import BATCH, Labels, Network
 
-__all__ = ["Manner", "Pair", "Work", "Writing", "common_runs", "manner_of", "stand_together", "writing_of"]
+__all__ = [
+    "Manner",
+    "Pair",
+    "Work",
+    "Writing",
+    "common_end",
+    "common_runs",
+    "manner_of",
+    "stand_together",
+    "writing_of",
+]
 
 
 _FEW_COLUMNS = 16
 _SHORT_LINE = 8
 _LONG_LINE = 16
+_MOST_SUMMED = 1 << 18
 
 
 class Manner(NamedTuple):
@@ -54,6 +66,8 @@ class Manner(NamedTuple):
         Whether loops lie between the rows and the contracted labels of A.
     a_ends_with_rows : bool
         Whether a line of A goes over the rows.
+    line_a, line_b : labels
+        The last ones of an operand that is rearranged, as far as they stay where they are.
     """
 
     is_product: bool
@@ -62,6 +76,8 @@ class Manner(NamedTuple):
     sums_loops: bool
     scatters_a: bool
     a_ends_with_rows: bool
+    line_a: Labels
+    line_b: Labels
 
 
 class Writing(NamedTuple):
@@ -95,8 +111,8 @@ class Work(NamedTuple):
         How the operands are read.
     ends_with_rows, scatters : bool
         How the result is written.
-    line : int
-        Of a product, the entries that it computes at a time.
+    line, line_a, line_b : int
+        The entries that a product computes at a time, and those that a copy of an operand copies at a time.
     """
 
     a: int
@@ -108,6 +124,8 @@ class Work(NamedTuple):
     ends_with_rows: bool
     scatters: bool
     line: int
+    line_a: int
+    line_b: int
 
     @property
     def out(self) -> int:
@@ -195,8 +213,7 @@ class Pair:
     @cached_property
     def order_b(self) -> Labels:
         """The labels of B as it is arranged: the shared ones, run by run, the contracted and the right ones."""
-        shared = (label for run in self.loops for label in run if run[0] in self.b)
-        return self.b if self.is_product else (*shared, *self.contracted, *self.right)
+        return order_of(self.b, loops=self.loops, contracted=self.contracted, right=self.right)
 
     @property
     def copies_b(self) -> bool:
@@ -230,14 +247,32 @@ class Pair:
         loops = tuple(label for run in self.loops for label in run)
         return self.size((*loops, *self.contracted, *self.right), batch_size) if self.manner.sums_loops else 0
 
+    def summed_at_once(self, batch_size: int) -> tuple[int, int]:
+        """The number of the largest loop that the gradient of B is summed over, and how many values at a time."""
+        axis = max(
+            (k for k, run in enumerate(self.loops) if run[0] not in self.b),
+            key=lambda k: self.size(self.loops[k], batch_size),
+        )
+        n, total = self.size(self.loops[axis], batch_size), self.entries_summed(batch_size)
+        return axis, max(1, n * _MOST_SUMMED // max(total, 1))
+
+    def entries_summed_at_once(self, batch_size: int) -> int:
+        """How much of that is alive at once."""
+        total = self.entries_summed(batch_size)
+        if not total:
+            return 0
+        axis, step = self.summed_at_once(batch_size)
+        n = self.size(self.loops[axis], batch_size)
+        return total // n * min(step, n)
+
     def work(self, batch_size: int) -> Work:
         """What it is to the cost model, of at least one sample."""
         a, b, rows, contracted, right = (
             self.size(labels, batch_size) for labels in (self.a, self.b, self.rows, self.contracted, self.right)
         )
         writing = writing_of(self.a, self.b, self.out, rows=self.rows, contracted=self.contracted, right=self.right)
-        line = self.size(writing.line, batch_size)
-        return Work(a, b, rows, contracted, right, self.manner, writing.ends_with_rows, writing.scatters, line)
+        lines = (self.size(line, batch_size) for line in (writing.line, self.manner.line_a, self.manner.line_b))
+        return Work(a, b, rows, contracted, right, self.manner, writing.ends_with_rows, writing.scatters, *lines)
 
 
 def stand_together(group: Sequence[int], labels: Labels) -> bool:
@@ -253,14 +288,32 @@ def manner_of(
 ) -> Manner:
     """The manner of a pair with these labels."""
     together = stand_together(contracted, b) and stand_together(right, b)
+    copies_b = bool(contracted) and not (together and (b[-1] in contracted or b[-1] in right))
+    order_b = order_of(b, loops=loops, contracted=contracted, right=right)
     return Manner(
         is_product=not contracted,
         copies_a=a != lying,
-        copies_b=bool(contracted) and not (together and (b[-1] in contracted or b[-1] in right)),
+        copies_b=copies_b,
         sums_loops=any(run[0] not in b for run in loops),
         scatters_a=_lie_apart(rows, contracted, lying),
         a_ends_with_rows=bool(rows) and lying[-1] in rows,
+        line_a=common_end(a, lying) if a != lying else (),
+        line_b=common_end(b, order_b) if copies_b else (),
     )
+
+
+def order_of(b: Labels, *, loops: Sequence[Labels], contracted: Labels, right: Labels) -> Labels:
+    """The labels of B as it is arranged: the shared ones, run by run, the contracted and the right ones."""
+    shared = (label for run in loops for label in run if run[0] in b)
+    return (*shared, *contracted, *right) if contracted else b
+
+
+def common_end(first: Labels, second: Labels) -> Labels:
+    """The last labels that two orders have in common."""
+    n = sum(
+        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first[::-1], second[::-1], strict=False))
+    )
+    return first[len(first) - n :]
 
 
 def writing_of(a: Labels, b: Labels, out: Labels, *, rows: Labels, contracted: Labels, right: Labels) -> Writing:

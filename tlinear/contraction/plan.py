@@ -12,7 +12,7 @@ from tlinear.contraction.kernel import Kernel, kernel_of
 from tlinear.contraction.memory import Footprint
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.options import Mode
-from tlinear.contraction.pair import Pair
+from tlinear.contraction.pair import Pair, common_end
 from tlinear.contraction.step import Step
 
 __all__ = ["MODEL", "Plan", "Step", "n_chunks", "weight_share"]
@@ -127,7 +127,8 @@ class Plan:
             total += MODEL.storing_seconds(self.stored_entries * self.dtype.itemsize)
         if not self.lies_in_order and self.batch_size > 1:
             n_entries = self.network.size(self.network.output, self.batch_size)
-            total += MODEL.copy_seconds(n_entries, self.dtype) * (2 if self.is_training else 1)
+            line = self.network.size(common_end(self.last_labels, self.network.output), self.batch_size)
+            total += MODEL.copy_seconds(n_entries, self.dtype, line) * (2 if self.is_training else 1)
         return total
 
     def _seconds_of(self, pair: Pair) -> float:

@@ -173,10 +173,10 @@ class _Problem:
         n = n_chunks(self.batch_size, chunk_size) if has_batch else share
         return n * seconds + MODEL.arranging_seconds(work, self.dtype) * share
 
-    def copy_seconds(self, labels: Labels, chunk_size: int) -> float:
+    def copy_seconds(self, labels: Labels, chunk_size: int, line: int = 1) -> float:
         """What it costs to rearrange an array in every chunk of this size."""
         n = n_chunks(self.batch_size, chunk_size) if BATCH in labels else weight_share(self.mode)
-        return n * MODEL.copy_seconds(self.network.size(labels, chunk_size), self.dtype)
+        return n * MODEL.copy_seconds(self.network.size(labels, chunk_size), self.dtype, line)
 
 
 @lru_cache(maxsize=512)
