@@ -70,7 +70,9 @@ class Call:
         n_samples = math.prod(array.shape[:-1])
         taken = 0
         if options.memory_limit is not None:
-            taken = _converted_bytes(array, weight, (n_in, n_out), result_dtype, training=mode == "training")
+            taken = _converted_bytes(
+                array, weight, (n_in, n_out), result_dtype, training=mode in ("training", "parameters")
+            )
         plan = plan_for(weight.layer_network, options, mode, n_samples, dtype, taken_bytes=taken)
         return cls(array, weight, offset, n_in, n_out, plan, _flatten(array, in_shape, dtype), result_dtype)
 

@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_cotangent, check_tangent
 from tlinear.arrays import Array, compute_dtype, inexact_dtype, match_dtype
-from tlinear.call import Call, Features, named_parameters
+from tlinear.call import Call, Features, check_weight, named_parameters
 from tlinear.contraction.execute import contract, intermediates, push_forward
-from tlinear.contraction.options import Implementation, Optimize, PlanOptions
+from tlinear.contraction.options import Implementation, Mode, Optimize, PlanOptions
 from tlinear.contraction.plan import Plan
 from tlinear.contraction.tape import Tape, contract_with_tape
 from tlinear.errors import ParameterError
@@ -198,13 +198,15 @@ def linear_vjp(
     MemoryLimitError
         When the call and its pullback cannot be made within the memory limit.
     """
-    call = Call.prepare(x, weight, bias, options=options, mode="training", features=features)
-    if wrt is None:
-        wanted, wants_bias = None, True
-    else:
-        asked = gradients_asked_for(wrt, named_parameters(weight, call.bias))
+    check_weight(weight)
+    mode: Mode = "training"
+    wanted, wants_bias = None, True
+    if wrt is not None:
         names = ("x", *named_parameters(weight, None))
+        asked = gradients_asked_for(wrt, names[1:] if bias is None else (*names[1:], "bias"))
         wanted, wants_bias = [k for k, name in enumerate(names) if name in asked], "bias" in asked
+        mode = "training" if "x" in asked else "parameters"
+    call = Call.prepare(x, weight, bias, options=options, mode=mode, features=features)
     result, tape = contract_with_tape(call.plan, call.operands(), wanted)
     return call.output(result), Pullback(call, tape, wants_bias)
 

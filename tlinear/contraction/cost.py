@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tlinear.arrays import DType
@@ -55,8 +55,8 @@ class CostModel:
         What each vector of the result of a small product costs beside its FLOPs.
     turning_factor : float
         How many times the FLOPs of a product seem to be whose lines go over the rows, while those of A do not.
-    product_pullbacks : float
-        How many times a product of entries its two pullbacks take.
+    product_pullback : float
+        How many times a product of entries each of its pullbacks takes.
     call_seconds : float
         What one pair costs before it does anything.
     """
@@ -81,14 +81,14 @@ class CostModel:
     jump_seconds: float = 3.0e-9
     vector_seconds: float = 6.0e-10
     turning_factor: float = 2.0
-    product_pullbacks: float = 4.0
+    product_pullback: float = 2.0
     call_seconds: float = 2.0e-6
 
-    def seconds(self, pair: Pair, batch_size: int, dtype: DType, *, training: bool = False) -> float:
-        """The predicted time of one pair, of its pullbacks too when it is for training."""
-        return self.work_seconds(pair.work(max(batch_size, 1)), dtype, training=training)
+    def seconds(self, pair: Pair, batch_size: int, dtype: DType, *, pullbacks: int = 0) -> float:
+        """The predicted time of one pair, and of the pullbacks to its operands: none, B's, or both."""
+        return self.work_seconds(pair.work(max(batch_size, 1)), dtype, pullbacks=pullbacks)
 
-    def work_seconds(self, work: Work, dtype: DType, *, training: bool = False) -> float:
+    def work_seconds(self, work: Work, dtype: DType, *, pullbacks: int = 0) -> float:
         """The same of any pair that is this work."""
         entry, manner = dtype.itemsize, work.manner
         total = self.call_seconds + self._moving_seconds((work.a + work.b + work.out) * entry)
@@ -98,11 +98,10 @@ class CostModel:
             total += self._matmul_seconds(work, dtype)
         if manner.copies_a:
             total += self.copy_seconds(work.a, dtype, work.line_a)
-        if not training:
+        if not pullbacks:
             return total
-        return (
-            1 + (self.product_pullbacks if manner.is_product else 2)
-        ) * total + 2 * work.entries_summed * entry / self.cache_bytes_per_second
+        factor = 1 + pullbacks * (self.product_pullback if manner.is_product else 1)
+        return factor * total + 2 * work.entries_summed * entry / self.cache_bytes_per_second
 
     def _moving_seconds(self, n_bytes: int) -> float:
         if n_bytes <= self.cache_bytes:
@@ -155,7 +154,7 @@ class CostModel:
         batch_size: int,
         dtype: DType,
         *,
-        training: bool = False,
+        passes: int = 1,
     ) -> float:
         """What no layout of these contractions ``(a, b, out)`` can undercut: all in the cache, and nothing copied."""
         total = 0.0
@@ -167,7 +166,7 @@ class CostModel:
             if len(everything) > len(out):
                 flops = 2 * network.size(everything, batch_size) * flops_per_multiply(dtype)
                 total += flops * entry / self.small_bytes_per_second
-        return total * (3 if training else 1)
+        return total * passes
 
     def storing_seconds(self, n_bytes: int) -> float:
         """What it takes to keep arrays in new memory rather than in that of the ones before, and to read them back."""
@@ -182,14 +181,15 @@ class CostModel:
         chunk_size: int,
         dtype: DType,
         *,
-        training: bool = False,
+        pullbacks: Callable[[Pair], int] = lambda pair: 0,
         weight_share: float = 1.0,
     ) -> float:
         """The predicted time of a whole plan: what has a batch is done once a chunk, and a share of what has none."""
         total = 0.0
         for pair in pairs:
             work = pair.work(max(chunk_size, 1))
-            total += self.work_seconds(work, dtype, training=training) * (n_chunks if pair.has_batch else weight_share)
+            seconds = self.work_seconds(work, dtype, pullbacks=pullbacks(pair))
+            total += seconds * (n_chunks if pair.has_batch else weight_share)
             total += self.arranging_seconds(work, dtype) * weight_share
         return total
 

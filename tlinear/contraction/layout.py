@@ -74,7 +74,7 @@ class Layouts:
     chunk_size : int
         How many samples are contracted at a time.
     seconds : callable
-        What the work of a pair costs; it is told whether that is done for every chunk.
+        What the work of a pair costs; it is told the labels of the first operand.
     copy_seconds : callable
         What it costs to rearrange an array.
     single : bool
@@ -85,7 +85,7 @@ class Layouts:
         self,
         network: Network,
         chunk_size: int,
-        seconds: Callable[[Work, bool], float],
+        seconds: Callable[[Work, Labels], float],
         copy_seconds: Callable[[Labels], float],
         *,
         single: bool,
@@ -168,7 +168,7 @@ class Layouts:
             )
             for rows, manner, writing in kinds
         )
-        return [self.seconds(work, BATCH in a) for work in works]
+        return [self.seconds(work, a) for work in works]
 
 
 @lru_cache(maxsize=_STEPS_KEPT)

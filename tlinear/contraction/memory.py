@@ -33,11 +33,11 @@ class Footprint:
             return max(peak, alive + _chunk_peak(self), 2 * y * (not self.lies_in_order))
         return max(peak, alive + y + _chunk_peak(self))
 
-    def training_entries(self, *, store: bool) -> int:
-        """Of a forward pass and its pullback, the result being kept until the end."""
+    def training_entries(self, *, store: bool, has_dx: bool = True) -> int:
+        """Of a forward pass and its pullback to the operands, and the input, the result being kept until the end."""
         size, n, chunk = self.network.size, self.batch_size, min(self.chunk_size, self.batch_size)
         weights, peak = _contract_weights(self, drop=False)
-        y, dx, inner = size(self.network.output, n), size(self.network.inputs[0], n), self.batch_steps[:-1]
+        y, dx, inner = size(self.network.output, n), has_dx * size(self.network.inputs[0], n), self.batch_steps[:-1]
         held = weights + y + (sum(size(step.pair.out, n) for step in inner) if store else 0)
         peak = max(peak, held if store else weights + y + _chunk_peak(self))
         anew = 0 if store else sum(size(step.pair.out, chunk) for step in inner)

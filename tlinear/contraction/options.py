@@ -15,7 +15,7 @@ from tlinear.shapes import is_integer
 __all__ = ["Implementation", "Memory", "Mode", "Optimize", "PlanOptions", "check_mode"]
 
 Implementation: TypeAlias = Literal["factorized", "reconstructed", "auto"]
-Mode: TypeAlias = Literal["forward", "training", "frozen"]
+Mode: TypeAlias = Literal["forward", "training", "parameters", "frozen"]
 Memory: TypeAlias = Literal["store", "recompute", "auto"]
 Path: TypeAlias = tuple[tuple[int, ...], ...]
 Optimize: TypeAlias = str | Sequence[Sequence[int]] | Callable[..., Any] | None

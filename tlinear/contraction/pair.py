@@ -228,19 +228,19 @@ class Pair:
         """Real multiplications and additions, of real operands."""
         return self.size((*self.out, *self.contracted), batch_size) * (1 if self.is_product else 2)
 
-    def backward_flops(self, batch_size: int) -> int:
-        """Those of both pullbacks."""
+    def backward_flops(self, batch_size: int, pullbacks: int = 2) -> int:
+        """Those of both pullbacks, or of B's."""
         n = self.size((*self.out, *self.contracted), batch_size)
-        return sum(n * (1 if set(self.out) == set(labels) else 2) for labels in (self.a, self.b))
+        return sum(n * (1 if set(self.out) == set(labels) else 2) for labels in (self.b, self.a)[:pullbacks])
 
     def entries_moved(self, batch_size: int) -> int:
         """Entries read and written: both operands, the result, and each operand that must be copied first."""
         a, b, out = (self.size(labels, batch_size) for labels in (self.a, self.b, self.out))
         return a + b + out + 2 * a * self.copies_a + 2 * b * self.copies_b
 
-    def backward_entries_moved(self, batch_size: int) -> int:
-        """Those of both pullbacks, the gradients of B for each loop among them."""
-        return 2 * self.entries_moved(batch_size) + 2 * self.entries_summed(batch_size)
+    def backward_entries_moved(self, batch_size: int, pullbacks: int = 2) -> int:
+        """Those of both pullbacks, or of B's, the gradients of B for each loop among them."""
+        return pullbacks * self.entries_moved(batch_size) + (2 * self.entries_summed(batch_size) if pullbacks else 0)
 
     def entries_summed(self, batch_size: int) -> int:
         """What the gradient of B is summed from: one matrix for each value of the loops, if there are several."""

@@ -15,7 +15,7 @@ from tlinear.contraction.options import Mode
 from tlinear.contraction.pair import Pair, common_end
 from tlinear.contraction.step import Step
 
-__all__ = ["MODEL", "Plan", "Step", "n_chunks", "weight_share"]
+__all__ = ["MODEL", "Plan", "Step", "n_chunks", "n_pullbacks", "weight_share"]
 
 MODEL = CostModel()
 _PROGRAMS_KEPT = 64
@@ -32,9 +32,9 @@ class Plan:
         What is contracted.
     implementation : {'factorized', 'reconstructed'}
         Whether the input meets the operands one by one, or the rebuilt weight.
-    mode : {'forward', 'training', 'frozen'}
-        Whether the backward pass is counted in the cost, and whether what has no batch is: it is there in a frozen
-        layer.
+    mode : {'forward', 'training', 'parameters', 'frozen'}
+        Whether the backward pass is counted in the cost, of all operands or of all but the input; and whether what
+        has no batch is: it is there in a frozen layer.
     batch_size : int
         The number of samples that the figures below are for.
     dtype : dtype
@@ -87,7 +87,11 @@ class Plan:
     @property
     def is_training(self) -> bool:
         """Whether a backward pass follows."""
-        return self.mode == "training"
+        return self.mode in ("training", "parameters")
+
+    def pullbacks(self, pair: Pair) -> int:
+        """To how many of its operands a pair is pulled back."""
+        return n_pullbacks(self.network, self.mode, pair.a)
 
     @cached_property
     def done_in_a_call(self) -> tuple[Pair, ...]:
@@ -105,7 +109,7 @@ class Plan:
         """Real floating-point operations."""
         n = self.batch_size
         forward = sum(pair.flops(n) for pair in (*self.done_in_a_call, *self.done_anew))
-        backward = sum(pair.backward_flops(n) for pair in self.done_in_a_call) if self.is_training else 0
+        backward = sum(pair.backward_flops(n, self.pullbacks(pair)) for pair in self.done_in_a_call)
         return (forward + backward) * flops_per_multiply(self.dtype)
 
     @property
@@ -113,7 +117,7 @@ class Plan:
         """Bytes read and written by the steps, copies of rearranged operands included."""
         n = self.batch_size
         forward = sum(pair.entries_moved(n) for pair in (*self.done_in_a_call, *self.done_anew))
-        backward = sum(pair.backward_entries_moved(n) for pair in self.done_in_a_call) if self.is_training else 0
+        backward = sum(pair.backward_entries_moved(n, self.pullbacks(pair)) for pair in self.done_in_a_call)
         return (forward + backward) * self.dtype.itemsize
 
     @property
@@ -121,7 +125,7 @@ class Plan:
         """The time that the cost model predicts, on the core its rates were measured on."""
         n, size = n_chunks(self.batch_size, self.chunk_size), min(self.chunk_size, self.batch_size)
         pairs, share = [step.pair for step in self.steps], weight_share(self.mode)
-        total = MODEL.all_seconds(pairs, n, size, self.dtype, training=self.is_training, weight_share=share)
+        total = MODEL.all_seconds(pairs, n, size, self.dtype, pullbacks=self.pullbacks, weight_share=share)
         total += MODEL.all_seconds(self.done_anew, n, size, self.dtype)
         if self.is_training and self.memory == "store":
             total += MODEL.storing_seconds(self.stored_entries * self.dtype.itemsize)
@@ -153,7 +157,8 @@ class Plan:
         """The most bytes alive at once of what is computed: intermediates, rearranged copies, result, gradients."""
         footprint = self.footprint
         if self.is_training:
-            return footprint.training_entries(store=self.memory == "store") * self.dtype.itemsize
+            store, has_dx = self.memory == "store", self.mode != "parameters"
+            return footprint.training_entries(store=store, has_dx=has_dx) * self.dtype.itemsize
         return footprint.forward_entries() * self.dtype.itemsize
 
     @cached_property
@@ -239,7 +244,7 @@ class Plan:
         dense = Network(("x", "weight"), ((BATCH, 0), (0, 1)), (BATCH, 1), ((0, n_in), (1, n_out)), n_in=1, n_modes=2)
         x, weight, y = (BATCH, 0), (0, 1), (BATCH, 1)
         pair = Pair(dense, x, weight, y, lying=x, rows=(BATCH,), contracted=(0,), right=(1,))
-        return MODEL.seconds(pair, self.batch_size, self.dtype, training=self.is_training)
+        return MODEL.seconds(pair, self.batch_size, self.dtype, pullbacks=self.pullbacks(pair))
 
     def to_dict(self) -> dict[str, Any]:
         """The plan and its figures as what JSON can hold: seconds, bytes and FLOPs for all samples together."""
@@ -302,3 +307,10 @@ def n_chunks(batch_size: int, chunk_size: int) -> int:
 def weight_share(mode: Mode) -> float:
     """The part of the time that one call takes for what has no batch: a frozen layer does that once for many."""
     return 1 / _CALLS_WHEN_FROZEN if mode == "frozen" else 1.0
+
+
+def n_pullbacks(network: Network, mode: Mode, a: Labels) -> int:
+    """To how many of its operands a pair is pulled back whose first one has these labels: the input may need none."""
+    if mode not in ("training", "parameters"):
+        return 0
+    return 1 if mode == "parameters" and set(a) == set(network.reduced_inputs[0]) else 2

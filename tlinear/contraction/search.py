@@ -32,7 +32,7 @@ from tlinear.contraction.order import (
     takes_input_last,
 )
 from tlinear.contraction.pair import Pair, Work
-from tlinear.contraction.plan import MODEL, Plan, n_chunks, weight_share
+from tlinear.contraction.plan import MODEL, Plan, n_chunks, n_pullbacks, weight_share
 from tlinear.contraction.step import Step
 from tlinear.errors import ImplementationError, MemoryLimitError, ShapeError
 from tlinear.shapes import MOST_MODES, is_integer
@@ -138,7 +138,7 @@ class _Problem:
 
     @property
     def is_training(self) -> bool:
-        return self.mode == "training"
+        return self.mode in ("training", "parameters")
 
     @property
     def memories(self) -> tuple[Literal["store", "recompute"], ...]:
@@ -151,7 +151,13 @@ class _Problem:
         triples = label_triples(self.network, order)
         if self.mode == "frozen":
             triples = [triple for triple in triples if BATCH in triple[2]]
-        return MODEL.least_seconds(self.network, triples, self.batch_size, self.dtype, training=self.is_training)
+        return MODEL.least_seconds(
+            self.network,
+            triples,
+            self.batch_size,
+            self.dtype,
+            passes=2 if self.mode == "parameters" else 3 if self.is_training else 1,
+        )
 
     def layouts(self) -> list[Layouts]:
         """The layouts for the whole batch and for a small chunk."""
@@ -166,11 +172,11 @@ class _Problem:
             for size in dict.fromkeys((self.chunk_sizes[0], self.small_chunk))
         ]
 
-    def work_seconds(self, work: Work, has_batch: bool, chunk_size: int) -> float:
-        """What a pair costs in chunks of this size."""
+    def work_seconds(self, work: Work, a: Labels, chunk_size: int) -> float:
+        """What a pair costs in chunks of this size whose first operand has these labels."""
         share = weight_share(self.mode)
-        seconds = MODEL.work_seconds(work, self.dtype, training=self.is_training)
-        n = n_chunks(self.batch_size, chunk_size) if has_batch else share
+        seconds = MODEL.work_seconds(work, self.dtype, pullbacks=n_pullbacks(self.network, self.mode, a))
+        n = n_chunks(self.batch_size, chunk_size) if BATCH in a else share
         return n * seconds + MODEL.arranging_seconds(work, self.dtype) * share
 
     def copy_seconds(self, labels: Labels, chunk_size: int, line: int = 1) -> float:
