@@ -80,7 +80,8 @@ def inexact_dtype(*dtypes: DType) -> DType:
     >>> inexact_dtype(np.dtype("bool"))
     dtype('float64')
     """
-    result = np.result_type(*dtypes)
+    first = dtypes[0]
+    result = first if all(dtype is first for dtype in dtypes) else np.result_type(*dtypes)
     return result if result.kind in "fc" else np.dtype(np.float64)
 
 
@@ -121,6 +122,8 @@ def match_dtype(array: Array, dtype: DType) -> Array:
     The gradient of a real operand of a complex product is the real part, because the
     real operand can move along the real axis only.
     """
+    if array.dtype == dtype:
+        return array
     if array.dtype.kind == "c" and dtype.kind != "c":
         array = array.real
     return array.astype(dtype, copy=False)

@@ -309,5 +309,5 @@ def linear_trace(
 def bias_gradient(cotangent: Array, bias: Array) -> Array:
     """The sum of a cotangent over all batch axes, in the dtype of the bias."""
     flat = cotangent.reshape(math.prod(cotangent.shape[:-1]), cotangent.shape[-1])
-    total = np.sum(flat, axis=0, dtype=compute_dtype(inexact_dtype(cotangent.dtype)))
+    total = np.add.reduce(flat, axis=0, dtype=compute_dtype(inexact_dtype(cotangent.dtype)))
     return np.ascontiguousarray(match_dtype(total, bias.dtype))

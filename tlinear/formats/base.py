@@ -310,7 +310,7 @@ class FactorizedTensor(ABC):
             )
         return self.n_in
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """``(*in_shape, *out_shape)``."""
         return self.network.shape(self.network.output)
