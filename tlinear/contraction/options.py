@@ -40,8 +40,9 @@ class PlanOptions:
         the intermediates of a chunk of the batch anew when its cotangent comes; or whichever is predicted to be
         faster among what `memory_limit` allows.
     memory_limit : int, optional
-        The most bytes that a call may have alive at once beside its arguments: intermediates, copies, the result
-        and the gradients.
+        The most bytes that a call, or a call and its pullback, may have alive at once beside its arguments:
+        intermediates, copies, the result and the gradients.  Not counted are the copy of a cotangent that comes in
+        another dtype than the result, and what a frozen layer holds; a pushforward takes up to three times as much.
 
     Raises
     ------
