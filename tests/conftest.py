@@ -2,6 +2,8 @@
 
 from hypothesis import HealthCheck, settings
 
+from tlinear.formats import FactorizedTensor
+
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=60)
 settings.register_profile(
     "thorough",
@@ -12,3 +14,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("default")
+
+
+def print_tensor(tensor, printer, cycle):
+    """A failing case's weight, to be pasted; else Hypothesis would read fields off a format that it does not have."""
+    operands = f"{tensor.operands!r}, {len(tensor.in_shape)}, {len(tensor.out_shape)}"
+    printer.text(f"{type(tensor).__name__}.from_operands({operands})")
+
+
+FactorizedTensor._repr_pretty_ = print_tensor

@@ -124,11 +124,12 @@ def _flatten(array: Array, modes: tuple[int, ...], dtype: DType) -> Array:
     """``[.., features]``, padded with zeros to what the modes hold, as ``[b, *modes]``."""
     held = math.prod(modes)
     if array.shape[-1] < held:
-        padded = np.zeros((*array.shape[:-1], held), array.dtype)
+        padded = np.zeros((*array.shape[:-1], held), dtype)
         padded[..., : array.shape[-1]] = array
         array = padded
-    array = array.reshape(math.prod(array.shape[:-1]), *modes)
-    return array if array.dtype == dtype else array.astype(dtype)
+    elif array.dtype != dtype:
+        array = array.astype(dtype, order="C")
+    return array.reshape(math.prod(array.shape[:-1]), *modes)
 
 
 def _converted_bytes(

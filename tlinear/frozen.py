@@ -76,7 +76,8 @@ class FrozenLinear(Layer):
     def held_bytes(self) -> int:
         """The bytes of what is held beside the parameters."""
         own = list(self.parameters().values())
-        arrays = [array for _, arranged in self._held.values() for array in arranged]
+        with self._lock:
+            arrays = [array for _, arranged in self._held.values() for array in arranged]
         return sum(array.nbytes for array in arrays if not any(np.may_share_memory(array, other) for other in own))
 
     def parameters(self) -> dict[str, Array]:
@@ -137,11 +138,20 @@ class FrozenLinear(Layer):
                 found = self._held[id(call.plan)] = call.plan, arranged
         return found[1]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("weight", "bias", "options") and name in self.__dict__:
+            raise AttributeError(
+                f"The {name} of a frozen layer is fixed. Use with_parameters, or change the layer and freeze it again."
+            )
+        super().__setattr__(name, value)
+
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_held": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
+        for array in self.parameters().values():  # which NumPy copies and unpickles as ones that can be written
+            array.flags.writeable = False
 
     def __repr__(self) -> str:
         return (

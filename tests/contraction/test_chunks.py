@@ -1,6 +1,7 @@
 """A batch cut into chunks gives what the whole batch gives; with integers, to the bit."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear import FactorizedLinear
-from tlinear.contraction.execute import contract, intermediates
+from tlinear.contraction.execute import contract, intermediates, push_forward
 from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import plan
 from tlinear.contraction.tape import contract_with_tape
@@ -89,3 +90,33 @@ def test_chunks_add_no_more_than_the_sums_over_the_batch_can(factorization, chun
     gamma = k * 2.0**-24 / (1 - k * 2.0**-24)
     for gradient, reference, size in zip(tape.pull_back(cotangent).values(), exact, absolute, strict=True):
         assert np.all(np.abs(gradient - reference) <= (gamma + k * 2.0**-52) * size)
+
+
+@given(cases(), st.sampled_from(IMPLEMENTATIONS), st.integers(0, 11), st.integers(1, 12), st.data())
+def test_chunks_change_no_pushforward(case, implementation, batch_size, chunk_size, data):
+    network, dtype = case.weight.layer_network, case.weight.dtype
+    operands = [integers(case.rng, (batch_size, *case.weight.in_shape), dtype), *case.weight.operands.values()]
+    tangents = [case.like(operand) if data.draw(st.booleans()) else None for operand in operands]
+    whole = plan(network, PlanOptions(implementation), batch_size=batch_size, dtype=dtype)
+    whole = dataclasses.replace(whole, chunk_size=max(batch_size, 1))
+    cut = dataclasses.replace(whole, chunk_size=chunk_size)
+    for found, expected in zip(
+        push_forward(cut, operands, tangents), push_forward(whole, operands, tangents), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_pushforward_holds_a_chunk_beside_its_results():
+    """Result and tangent for all samples; of one chunk, twice what a forward pass has, the sum and its terms."""
+    layer = FactorizedLinear((4, 8, 8, 4), (4, 8, 8, 4), factorization="blocktt", rank=8, bias=False, rng=0)
+    chosen = layer.with_options(implementation="factorized").plan(512)
+    chosen = dataclasses.replace(chosen, chunk_size=16)
+    x = np.ones((512, 4, 8, 8, 4))
+    operands = [x, *layer.weight.operands.values()]
+    push_forward(chosen, operands, operands)
+    tracemalloc.start()
+    result, change = push_forward(chosen, operands, operands)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    of_chunk = sum(chosen.network.size(step.pair.out, 16) for step in chosen.steps)
+    assert result.nbytes + change.nbytes < most <= result.nbytes + change.nbytes + 8 * 3 * of_chunk

@@ -131,3 +131,62 @@ def test_the_gradient_of_a_number_is_a_number():
     assert gradients.parameters["weight.scale"] == np.sum(y * y) / 2.0
     adam = Adam(learning_rate=0.1)
     adam.update(layer.parameters(), gradients.parameters, adam.init(layer.parameters()))
+
+
+def kept(tape):
+    """What the forward pass has stored of each chunk."""
+    return [start for chunk in tape.chunks for start in chunk if start is not None]
+
+
+@given(cases(), st.sampled_from(IMPLEMENTATIONS), st.data())
+def test_nothing_is_kept_that_no_gradient_asked_for_depends_on(case, implementation, data):
+    layer = FactorizedLinear.from_weight(case.weight, case.bias, implementation=implementation)
+    layer = layer.with_options(memory="store")
+    for wrt in (["x"], ["bias"] if case.bias is not None else [], []):
+        assert not kept(layer.vjp(case.x, wrt)[1].tape)
+    wrt = data.draw(st.sets(st.sampled_from(list(layer.parameters()))))
+    pullback = layer.vjp(case.x, wrt)[1]
+    plan, names = pullback.tape.plan, ("x", *layer.parameters())
+    inside = [{k} for k in range(len(plan.network.inputs))]
+    for step in plan.steps:
+        inside.append(inside[step.a] | inside[step.b])
+    asked = {k for k, name in enumerate(names) if name in wrt}
+    for chunk in pullback.tape.chunks:
+        assert [start is not None for start in chunk] == [bool(inside[step.b] & asked) for step in plan.batch_steps]
+
+
+@given(cases(), st.sampled_from(IMPLEMENTATIONS), st.sampled_from(["store", "recompute"]))
+def test_the_pullbacks_of_what_is_not_asked_for_are_not_called(case, implementation, memory):
+    layer = FactorizedLinear.from_weight(case.weight, case.bias, implementation=implementation)
+    layer = layer.with_options(memory=memory)
+    for wrt, unused in ((["x"], "to_b"), (list(layer.parameters()), "to_a"), ([], "to_a"), ([], "to_b")):
+        _, pullback = layer.vjp(case.x, wrt)
+        called = []
+        with pytest.MonkeyPatch.context() as patch:
+            for cls in (kernel._Matmul, kernel._Product):
+                plain = getattr(cls, unused)
+                patch.setattr(
+                    cls, unused, lambda self, *a, plain=plain, called=called: (called.append(self), plain(self, *a))[1]
+                )
+            pullback(case.dy)
+        programs = pullback.tape.plan._batch_programs.values()
+        of_first = [program[0][0] for program in programs]
+        if unused == "to_a" and wrt:  # through the steps after the first only
+            assert not any(one is each for one in called for each in of_first)
+        else:
+            assert not called
+
+
+@given(cases(), st.sampled_from(IMPLEMENTATIONS))
+def test_auto_is_one_of_both_policies_and_gives_what_both_give(case, implementation):
+    layer = FactorizedLinear.from_weight(case.weight, case.bias, implementation=implementation)
+    found = {}
+    for memory in ("auto", "store", "recompute"):
+        chosen = layer.with_options(memory=memory)
+        y, pullback = chosen.vjp(case.x)
+        gradients = pullback(case.dy)
+        found[memory] = [y, gradients.x, *gradients.parameters.values()]
+        assert chosen.plan(5, "training").memory == memory or memory == "auto"
+    for arrays in zip(*found.values(), strict=True):
+        for array in arrays[1:]:
+            np.testing.assert_array_equal(array, arrays[0])

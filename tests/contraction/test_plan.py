@@ -179,3 +179,33 @@ def test_a_plan_can_be_written_as_json_and_auto_says_why(network, implementation
     assert figures["dense_seconds"] > 0
     assert bool(chosen.reason) == (implementation == "auto")
     assert chosen.reason in str(chosen)
+
+
+@given(layer_networks(), st.sampled_from(PLANNED), st.sampled_from(["forward", "training", "frozen"]))
+def test_json_says_what_is_kept_and_what_each_step_takes(network, implementation, mode):
+    chosen = plan(network, PlanOptions(implementation), mode=mode, batch_size=40)
+    figures = json.loads(json.dumps(chosen.to_dict()))
+    assert figures == chosen.to_dict()
+    assert (figures["memory"], figures["mode"]) == (chosen.memory, mode)
+    assert [step["name"] for step in figures["steps"]] == [step.name for step in chosen.steps]
+    assert all(step["seconds"] > 0 for step in figures["steps"])
+
+
+@given(layer_networks(), st.sampled_from(["forward", "training"]), st.integers(0, 300))
+def test_a_printed_plan_is_a_table_of_every_figure(network, mode, batch_size):
+    chosen = plan(network, PlanOptions(), mode=mode, batch_size=batch_size)
+    lines = str(chosen).splitlines()
+    start = next(k for k, line in enumerate(lines) if line.split()[:2] == ["step", "shape"])
+    head, rows = lines[start], lines[start + 1 : start + 1 + len(chosen.steps)]
+    ends = [head.index(title) + len(title) for title in ("shape", "FLOPs", "bytes", "us")]
+    for row, step in zip(rows, chosen.to_dict()["steps"], strict=True):
+        figures = f"{step['flops']:,}", f"{step['bytes_moved']:,}", f"{step['seconds'] * 1e6:,.1f}"
+        cells = ["x".join(map(str, step["shape"])), *figures]
+        assert row.split()[: 1 + len(cells)] == [step["name"], *cells]
+        for cell, end in zip(cells, ends, strict=True):
+            assert row[:end].endswith(f" {cell}")
+        assert row[head.index("contraction") :] == step["equation"].split(" = ")[1]
+    total = lines[start + 1 + len(chosen.steps)]
+    assert f"{chosen.flops:,}" in total
+    assert total[: ends[1]].endswith(f" {chosen.flops:,}")
+    assert total[: ends[2]].endswith(f" {chosen.bytes_moved:,}")

@@ -150,10 +150,10 @@ def _room_for_result(plan: Plan, n_samples: int) -> Array:
     return np.empty(plan.output_shape(n_samples), plan.dtype)
 
 
-def chunks_of(plan: Plan, n_samples: int) -> list[slice]:
+def chunks_of(plan: Plan, n_samples: int) -> Iterator[slice]:
     """The samples of each chunk; the last one may have fewer."""
     size = plan.chunk_size
-    return [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
+    return (slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size))
 
 
 def _batch_size(plan: Plan, operands: Sequence[Array]) -> int:

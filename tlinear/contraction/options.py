@@ -40,8 +40,9 @@ class PlanOptions:
         the intermediates of a chunk of the batch anew when its cotangent comes; or whichever is predicted to be
         faster among what `memory_limit` allows.
     memory_limit : int, optional
-        The most bytes that a call may have alive at once beside its arguments: intermediates, copies, the result
-        and the gradients.
+        The most bytes that a call, or a call and its pullback, may have alive at once beside its arguments:
+        intermediates, copies, the result and the gradients.  Not counted are the copy of a cotangent that comes in
+        another dtype than the result, and what a frozen layer holds; a pushforward takes up to three times as much.
 
     Raises
     ------
@@ -108,12 +109,28 @@ def _checked(optimize: Any) -> str | Path | Callable[..., Any] | None:
             raise OptionError(f"optimize={optimize!r} is not an algorithm of opt_einsum: {error.args[0]}") from None
         return optimize
     if callable(optimize):
+        if not _is_hashable(optimize):
+            raise OptionError(
+                f"optimize={optimize!r} cannot be hashed, so that no plan could be found again. Give its class a "
+                "__hash__, or pass a function."
+            )
         return cast(Callable[..., Any], optimize)
     if isinstance(optimize, Sequence):
-        pairs = [pair for pair in optimize if pair != "einsum_path"]  # which heads the paths of np.einsum_path
+        headed = (
+            len(optimize) > 0 and isinstance(optimize[0], str) and optimize[0] == "einsum_path"
+        )  # by np.einsum_path
+        pairs = list(optimize[headed:])
         if all(isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_integer, pair)) for pair in pairs):
             return tuple((int(a), int(b)) for a, b in pairs)
     raise OptionError(
         f"optimize={optimize!r} is none of: None, the name of an algorithm of opt_einsum such as 'optimal', a path of "
         "pairs such as [(0, 1), (0, 1)], an optimizer of opt_einsum or cotengra."
     )
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

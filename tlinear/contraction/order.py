@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import copy
 import itertools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from opt_einsum import paths
-from opt_einsum.path_random import RandomOptimizer
 
 from tlinear.contraction.network import BATCH, Label, Labels, Network
 from tlinear.errors import OptionError
@@ -74,14 +74,7 @@ def reconstructed_order(network: Network, search: Search | None = None) -> Order
 
 def order_along(network: Network, path: Sequence[tuple[int, ...]]) -> Order:
     """The order of opt_einsum's `path`, in which what is contracted leaves the list and the result goes to its end."""
-    n = len(network.inputs)
-    lengths = [len(set(pair)) == 2 and all(0 <= k < n - done for k in pair) for done, pair in enumerate(path)]
-    if len(path) != n - 1 or not all(lengths):
-        raise OptionError(
-            f"The path {list(path)} does not contract the {n} operands of {network}, two at a time. Pass {n - 1} pairs "
-            "of places in the list of what is left, such as those of opt_einsum.contract_path."
-        )
-    return tuple((a, b) for a, b in paths.linear_to_ssa(tuple(path)))
+    return _in_slots(path, len(network.inputs), f"The path {list(path)}", str(network))
 
 
 def rebuilds_weight(network: Network, order: Order) -> bool:
@@ -189,15 +182,38 @@ def _found_by_name(inputs: tuple[Labels, ...], output: frozenset[Label], sizes: 
 def _found(
     find: Callable[..., Any], inputs: Sequence[Labels], output: frozenset[Label], sizes: _Sizes, search: Search | None
 ) -> Order:
-    path = find([frozenset(labels) for labels in inputs], output, dict(sizes))
-    if any(len(pair) != 2 for pair in path):
+    try:
+        path = find([frozenset(labels) for labels in inputs], output, dict(sizes))
+    except Exception as error:  # whatever somebody else's search may raise
         raise OptionError(
-            f"optimize={search!r} found the path {list(path)}, not all of whose steps contract two operands. Pass an "
-            "optimizer without a memory limit of its own."
+            f"optimize={search!r} found no path for {inputs}: {type(error).__name__}: {error}. Pass another "
+            "algorithm or optimizer, or None."
+        ) from error
+    return _in_slots(path, len(inputs), f"optimize={search!r} found the path {path!r}, which", str(inputs))
+
+
+def _in_slots(path: Any, n: int, subject: str, operands: str) -> Order:
+    """The order of a path over `n` operands; `subject` says in the error what path it is."""
+    try:
+        pairs = [tuple(map(operator.index, pair)) for pair in path]
+    except TypeError:
+        pairs = []
+    fit = [len(pair) == len(set(pair)) == 2 and all(0 <= k < n - done for k in pair) for done, pair in enumerate(pairs)]
+    if len(pairs) != n - 1 or not all(fit):
+        raise OptionError(
+            f"{subject} does not contract the {n} operands {operands}, two at a time. Pass {n - 1} pairs of places in "
+            "the list of what is left, such as those of opt_einsum.contract_path, or an optimizer that finds them."
         )
-    return tuple((a, b) for a, b in paths.linear_to_ssa(tuple(tuple(pair) for pair in path)))
+    return tuple((a, b) for a, b in paths.linear_to_ssa(tuple(pairs)))
 
 
 def _unused(optimizer: Callable[..., Any]) -> Callable[..., Any]:
-    """Those of opt_einsum that search at random serve for one network and batch size, and each search takes its own."""
-    return copy.deepcopy(optimizer) if isinstance(optimizer, RandomOptimizer) else optimizer
+    """Those that remember the best path serve for one network and batch size only, and each search takes its own."""
+    state = getattr(optimizer, "__dict__", {})
+    if not any(name.startswith("best") for name in state):
+        return optimizer
+    own = copy.copy(optimizer)
+    for name, value in state.items():
+        if isinstance(value, (dict, list, set)):  # not deeply: an optimizer of cotengra holds a module
+            setattr(own, name, copy.copy(value))
+    return own

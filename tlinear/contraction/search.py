@@ -10,10 +10,10 @@ execution.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike
 from tlinear.arrays import DType
 from tlinear.contraction.layout import Layouts
 from tlinear.contraction.network import BATCH, Labels, Network
-from tlinear.contraction.options import Implementation, Mode, PlanOptions, check_mode
+from tlinear.contraction.options import Implementation, Mode, Optimize, PlanOptions, check_mode
 from tlinear.contraction.order import (
     Order,
     factorized_orders,
@@ -42,6 +42,7 @@ __all__ = ["batch_bucket", "cached_plan", "plan", "plan_for"]
 Taken: TypeAlias = Literal["factorized", "reconstructed"]
 
 _SMALLEST_CHUNK = 4
+_WORTH_STORING = 16
 _WORTH_A_SEARCH = 0.9
 
 
@@ -120,20 +121,12 @@ class _Problem:
     @cached_property
     def orders(self) -> dict[Taken, list[Order]]:
         """The orders to compare, by whether they rebuild the weight."""
-        network, path, search = self.network, self.options.path, self.options.search
-        if path is not None:
-            found = [order_along(network, path)]
-        else:
-            sizes = dict.fromkeys((self.batch_size, self.small_chunk))
-            found = [order for size in sizes for order in factorized_orders(network, size, search)]
-            if search is None:  # of those that rebuild the weight one is enough
-                found = [order for order in found if not rebuilds_weight(network, order)]
-            if BATCH in network.output:
-                found.append(reconstructed_order(network, search))
-        orders = list(dict.fromkeys(found))
+        network = self.network
+        orders = _orders(network, self.options.optimize, self.batch_size, self.small_chunk)
+        rebuilding = {order for order in orders if rebuilds_weight(network, order)}
         return {
-            "factorized": [order for order in orders if not rebuilds_weight(network, order)],
-            "reconstructed": [order for order in orders if takes_input_last(order)],
+            "factorized": [order for order in orders if order not in rebuilding],
+            "reconstructed": [order for order in orders if order in rebuilding or takes_input_last(order)],
         }
 
     @property
@@ -183,6 +176,30 @@ class _Problem:
         """What it costs to rearrange an array in every chunk of this size."""
         n = n_chunks(self.batch_size, chunk_size) if BATCH in labels else weight_share(self.mode)
         return n * MODEL.copy_seconds(self.network.size(labels, chunk_size), self.dtype, line)
+
+
+@lru_cache(maxsize=512)
+def _orders(network: Network, optimize: Optimize, batch_size: int, small_chunk: int) -> tuple[Order, ...]:
+    """What is searched once for all modes, dtypes and limits; of `optimize`, once for a number of samples."""
+    options = PlanOptions(optimize=optimize)
+    if options.path is not None:
+        return (order_along(network, options.path),)
+    if options.search is not None:
+        found = list(factorized_orders(network, batch_size, options.search))
+    else:
+        sizes = dict.fromkeys((batch_size, small_chunk))
+        found = [order for size in sizes for order in factorized_orders(network, size)]
+        # of those that rebuild the weight one is enough
+        found = [order for order in found if not rebuilds_weight(network, order)]
+    if BATCH in network.output:
+        found.append(_rebuilding(network, options.search))
+    return tuple(dict.fromkeys(found))
+
+
+@lru_cache(maxsize=512)
+def _rebuilding(network: Network, search: str | Callable[..., Any] | None) -> Order:
+    """The same for any number of samples."""
+    return reconstructed_order(network, search)
 
 
 @lru_cache(maxsize=512)
@@ -288,7 +305,7 @@ def _plan_of(problem: _Problem, layouts: Sequence[Layouts], order: Order, implem
 def _laid_out(layouts: Sequence[Layouts], order: Order, implementation: Taken) -> Iterator[tuple[Step, ...]]:
     """The steps of an order, in each layout that differs from the ones before."""
     for pairs in dict.fromkeys(layout.best(order) for layout in layouts):
-        rebuilt = len(order) - 1 if implementation == "reconstructed" else 0
+        rebuilt = len(order) - 1 if implementation == "reconstructed" and takes_input_last(order) else 0
         yield _steps(layouts[0].network, pairs, rebuilt=rebuilt)
 
 
@@ -297,6 +314,9 @@ def _candidates(
 ) -> Iterator[Plan]:
     for chunk in chunk_sizes:
         for memory in problem.memories:
+            few = problem.options.memory_limit is not None and chunk < _WORTH_STORING <= problem.batch_size
+            if few and memory == "store" and problem.is_training:
+                continue  # what is stored is the same for any chunk, and many small arrays take more than their entries
             yield Plan(
                 problem.network,
                 implementation,

@@ -99,9 +99,9 @@ class Tape:
             return self.chunks[number]
         keep = _to_keep(self.plan, needed)
         program = self.plan.batch_program(rows.stop - rows.start)
-        x, starts = self.slots[0][rows], list[Array | None]()
+        x, starts = self.slots[0][rows], list[Array | None]([None] * len(program))
         for k, (kernel, _) in enumerate(program):
-            starts.append(x if keep[k] else None)
+            starts[k] = x if keep[k] else None
             if not any(keep[k + 1 :]):
                 break
             x = kernel(x, self.arranged[k])

@@ -1,0 +1,179 @@
+"""A call keeps to the limit it was given, or says how many bytes it needs; what it computes stays the same."""
+
+import gc
+import re
+import tracemalloc
+
+import numpy as np
+import pytest
+from cases import FACTORIZATIONS, IMPLEMENTATIONS, integers, laid_out, weights
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlinear import FactorizedLinear
+from tlinear.contraction import search
+from tlinear.errors import MemoryLimitError
+
+DTYPES = ("float16", "float32", "float64", "complex64", "complex128")
+
+
+def peak(call):
+    """The most bytes alive at once in a call whose plan is there, and what it returned."""
+    call()
+    # CPython keeps the first 2000 tuples of each length that are freed, which would look like a call's own
+    freed = [(k,) * length for length in range(1, 20) for k in range(2000)]
+    del freed
+    gc.disable()  # a collection gives them back
+    try:
+        tracemalloc.start()
+        returned = call()
+        return tracemalloc.get_traced_memory()[1], returned
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_buffers():
+    """NumPy's ufuncs cast and broadcast through buffers of 8192 entries, which are larger than these layers."""
+    before = np.setbufsize(16)
+    yield
+    np.setbufsize(before)
+
+
+@pytest.fixture(scope="module")
+def objects(small_buffers):
+    """Bytes of Python objects in a call: its peak for arrays of one entry, of as many operands as any layer below."""
+    layer = FactorizedLinear((1,) * 6, (1,) * 6, factorization="tucker", rank=1, implementation="factorized", rng=0)
+    layer, x = layer.with_options(memory_limit=2**30), np.ones((1, 1))
+    return peak(lambda: run(layer, x, x, "training"))[0]
+
+
+@st.composite
+def limited_calls(draw):
+    """A layer, its input and a cotangent, of any formats, paddings, dtypes, strides and number of samples."""
+    weight = draw(weights(dtypes=DTYPES))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    features = {
+        name: draw(st.integers(max(1, most // 2), most))
+        for name, most in (("in_features", weight.in_features), ("out_features", weight.out_features))
+    }
+    bias_dtype = draw(st.sampled_from([None, weight.dtype, np.float32]))
+    bias = None if bias_dtype is None else integers(rng, features["out_features"], bias_dtype)
+    layer = FactorizedLinear.from_weight(
+        weight, bias, implementation=draw(st.sampled_from(IMPLEMENTATIONS)), **features
+    )
+    x_dtype = draw(st.sampled_from([weight.dtype, *map(np.dtype, DTYPES)]))
+    batch = draw(st.one_of(st.integers(1, 300), st.tuples(st.integers(1, 20), st.integers(1, 20))))
+    shape = batch if isinstance(batch, tuple) else (batch,)
+    x = laid_out(draw, integers(rng, (*shape, layer.in_features), x_dtype))
+    dtype = np.result_type(x, weight.dtype, *([] if bias is None else [bias]))
+    dy = laid_out(draw, integers(rng, (*shape, layer.out_features), dtype))
+    return layer, x, dy
+
+
+def run(layer, x, dy, mode):
+    with np.errstate(over="ignore"):  # of float16, when a large sum is cast back
+        if mode == "forward":
+            return [layer(x)]
+        y, pullback = layer.vjp(x)
+        gradients = pullback(dy)
+    return [y, gradients.x, *gradients.parameters.values()]
+
+
+def figures(error):
+    """The least that a call takes, and what was left of the limit for it."""
+    found = re.search(r"take at least ([\d,]+) bytes beside the arguments, but (-?[\d,]+) of", str(error))
+    return tuple(int(number.replace(",", "")) for number in found.groups())
+
+
+@given(call=limited_calls(), mode=st.sampled_from(["forward", "training"]), data=st.data())
+def test_a_call_keeps_to_its_limit_or_says_what_it_needs(objects, call, mode, data):
+    layer, x, dy = call
+    expected = run(layer, x, dy, mode)
+    free = layer.plan(x.size // layer.in_features, mode).peak_bytes
+    limit = data.draw(st.integers(0, 3 * free))
+    memory = data.draw(st.sampled_from(["auto", "store", "recompute"]))
+    limited = layer.with_options(memory_limit=limit, memory=memory)
+    try:
+        run(limited, x, dy, mode)
+    except MemoryLimitError as error:
+        least, left = figures(error)
+        assert least > left
+        limit += least - left
+        limited = limited.with_options(memory_limit=limit)
+    most, found = peak(lambda: run(limited, x, dy, mode))
+    assert most <= limit + objects
+    for array, reference in zip(found, expected, strict=True):
+        assert array.dtype == reference.dtype
+        np.testing.assert_array_equal(array, reference)
+
+
+LARGE = [
+    ("blocktt", (4, 8, 8, 4), (4, 8, 8, 4), 8, 512),
+    ("cp", (8, 8, 8, 8), (8, 8, 8, 8), 0.01, 64),
+    ("tt", (4, 8, 8, 4), (4, 8, 8, 4), 16, 256),
+    ("tucker", (8, 8, 8), (8, 8, 8), 4, 256),
+    ("tt", (7, 8, 7, 8, 8), (8, 8, 8, 8), 4, 32),  # 25088 -> 4096, VGG's fc6
+    ("dense", (512,), (512,), "same", 512),
+]
+
+
+@pytest.mark.parametrize(("factorization", "in_shape", "out_shape", "rank", "batch_size"), LARGE)
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+@pytest.mark.parametrize("mode", ["forward", "training"])
+def test_large_layers_keep_to_the_least_that_they_can(
+    objects, factorization, in_shape, out_shape, rank, batch_size, dtype, mode
+):
+    layer = FactorizedLinear(in_shape, out_shape, factorization=factorization, rank=rank, dtype=dtype, rng=0)
+    x = np.ones((batch_size, layer.in_features), dtype)
+    dy = np.ones((batch_size, layer.out_features), dtype)
+    with pytest.raises(MemoryLimitError) as info:
+        run(layer.with_options(memory_limit=0), x, dy, mode)
+    least, left = figures(info.value)
+    for limit in (least - left, 2 * (least - left)):
+        limited = layer.with_options(memory_limit=limit)
+        assert peak(lambda limited=limited: run(limited, x, dy, mode))[0] <= limit + objects
+
+
+def test_a_gigabyte_is_enough_to_train_a_layer_of_16_million_weights(objects):
+    """4096 x 4096, CP of one percent, forward and backward; also where nobody sets a limit."""
+    layer = FactorizedLinear((16, 16, 16), (16, 16, 16), factorization="cp", rank=0.01, dtype=np.float32, rng=0)
+    x = np.ones((128, 4096), np.float32)
+    for limit in (None, 10**9, 10**8):
+        limited = layer.with_options(memory_limit=limit)
+        most = peak(lambda limited=limited: run(limited, x, x, "training"))[0]
+        assert most <= (limit or 10**9) + objects
+
+
+def test_the_error_says_what_to_do():
+    layer = FactorizedLinear((4, 4), (2, 5), factorization="tt", rank=2, rng=0).with_options(memory_limit=1000)
+    says = r"^100 samples take at least [\d,]+ bytes beside the arguments, but 1,000 of memory_limit=1,000 are left"
+    with pytest.raises(MemoryLimitError, match=f"{says} for them. Raise the limit, or pass fewer samples.$"):
+        layer(np.ones((100, 16)))
+    assert issubclass(MemoryLimitError, MemoryError)
+
+
+@pytest.mark.parametrize("factorization", FACTORIZATIONS)
+def test_no_limit_asks_opt_einsum_anew(factorization, monkeypatch):
+    """Orders are searched once a bucket, whatever the limits and the numbers of samples in it."""
+    rank = "same" if factorization == "dense" else 3
+    layer = FactorizedLinear((4, 5), (3, 4), factorization=factorization, rank=rank, rng=0)
+    for size in (64, 128):
+        layer.plan(size)
+
+    def searched(*arguments):
+        raise AssertionError("opt_einsum was asked again")
+
+    for name in ("factorized_orders", "reconstructed_order"):
+        monkeypatch.setattr(search, name, searched)
+    for size in range(33, 129, 5):
+        for mode in ("forward", "training"):
+            for limit in (0, 10**4, 10**6):
+                try:
+                    found = layer.with_options(memory_limit=limit).plan(size, mode)
+                except MemoryLimitError as error:
+                    least, left = figures(error)
+                    assert least > left == limit
+                else:
+                    assert found.peak_bytes <= limit
