@@ -367,9 +367,9 @@ class FactorizedLinear(Layer):
         Plan: factorized, forward, batch 1, float64
           x[b i1] tensor[i1 o1] -> [b o1]
           step    shape  FLOPs  bytes   us  contraction
-          result    1x5     40    232  2.0  x[b i1] * tensor[i1 o1]
-          all               40    232  2.0
-          at most 40 bytes alive; predicted 2.0 us, dense 2.0 us
+          result    1x5     40    232  2.1  x[b i1] * tensor[i1 o1]
+          all               40    232  2.1
+          at most 40 bytes alive; predicted 2.1 us, dense 2.1 us
         """
         dtype = compute_dtype(inexact_dtype(*(array.dtype for array in self.parameters().values())))
         return plan(self.weight.layer_network, self.options, mode=mode, batch_size=batch_size, dtype=dtype)

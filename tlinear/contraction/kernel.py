@@ -83,11 +83,15 @@ class _Dot(Kernel):
         self.lies_b = pair.order_b == pair.b
         self.ordered_b = network.shape(pair.order_b, batch_size)
         self.turns_b = pair.work(batch_size).turns_b
+        self.turned_b = tuple(pair.b.index(label) for label in (*pair.right, *pair.contracted))
 
     def arrange(self, b: Array) -> Array:
+        if self.turns_b:
+            turned = np.ascontiguousarray(b.reshape(self.shape_b).transpose(self.turned_b))
+            return turned.reshape(self.matrix_b[::-1]).T
         if not self.lies_b:
             b = b.reshape(self.shape_b).transpose(self.order_b)
-        return _turned(b.reshape(self.matrix_b)) if self.turns_b else b.reshape(self.matrix_b)
+        return b.reshape(self.matrix_b)
 
     def restore(self, db: Array) -> Array:
         return db.reshape(self.shape_b) if self.lies_b else _unpermute(db.reshape(self.ordered_b), self.order_b)
@@ -146,6 +150,7 @@ class _Matmul(Kernel):
         )
         self.summed = tuple(k for k, run in enumerate(pair.loops) if run not in shared)
         self.turns_b = pair.work(batch_size).turns_b
+        self.turned_b = tuple(pair.b.index(label) for label in (*pair.right, *pair.contracted))
         self.parts = []
         if self.summed:
             axis, step = pair.summed_at_once(batch_size)
@@ -154,9 +159,12 @@ class _Matmul(Kernel):
             self.parts = [(*before, slice(start, start + step)) for start in range(0, max(n, 1), step)]
 
     def arrange(self, b: Array) -> Array:
+        if self.turns_b:
+            turned = np.ascontiguousarray(b.reshape(self.shape_b).transpose(self.turned_b))
+            return turned.reshape(self.matrices_b[:-2] + self.matrices_b[:-3:-1]).mT
         if not self.lies_b:
             b = b.reshape(self.shape_b).transpose(self.order_b)
-        return _turned(b.reshape(self.matrices_b)) if self.turns_b else b.reshape(self.matrices_b)
+        return b.reshape(self.matrices_b)
 
     def restore(self, db: Array) -> Array:
         return db.reshape(self.shape_b) if self.lies_b else _unpermute(db.reshape(self.ordered_b), self.order_b)
@@ -259,10 +267,6 @@ class _Product(Kernel):
     def to_b(self, dc: Array, a: Array) -> Array:
         dc, a = dc.reshape(self.merged_c), a.reshape(self.merged_a)
         return np.asarray(np.einsum(dc, self.runs_c, a, self.runs_a, self.runs_b, order="C"))
-
-
-def _turned(b: Array) -> Array:
-    return np.ascontiguousarray(b.mT).mT
 
 
 def _matmul(a: Array, b: Array, out: Array | None = None) -> Array:

@@ -78,14 +78,14 @@ def _contract_weights(plan: Footprint, *, drop: bool) -> tuple[int, int]:
         peak = max(peak, alive + _rearranged(step))
         if drop:
             alive -= sum(out[slot] for slot in (step.a, step.b) if slot >= n)
-    alive += sum(step.pair.copies_b * size(step.pair.b) for step in plan.batch_steps)
+    alive += sum(step.pair.entries_arranged(1) for step in plan.batch_steps)
     return alive, max(peak, alive)
 
 
 def _rearranged(step: Step) -> int:
     """The copies that a step without a batch makes of its operands."""
     pair = step.pair
-    return pair.copies_a * pair.network.size(pair.a) + pair.copies_b * pair.network.size(pair.b)
+    return pair.copies_a * pair.network.size(pair.a) + pair.entries_arranged(1)
 
 
 def _chunk_peak(plan: Footprint) -> int:

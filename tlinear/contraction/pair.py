@@ -220,6 +220,11 @@ class Pair:
         """Whether B must be rearranged to be read as matrices."""
         return self.manner.copies_b
 
+    def entries_arranged(self, batch_size: int) -> int:
+        """The entries of the copy of B that A meets, if it is one."""
+        is_copy = self.copies_b or self.work(batch_size).turns_b
+        return self.size(self.b, batch_size) if is_copy and not self.is_product else 0
+
     def size(self, labels: Labels, batch_size: int) -> int:
         """The number of entries of an array with these labels."""
         return self.network.size(labels, batch_size)
