@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import itertools
 import operator
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -38,9 +37,8 @@ _Sizes: TypeAlias = tuple[tuple[Label, int], ...]
 
 _MANY_SAMPLES = 1 << 20
 
-# Of so many operands dynamic programming finds the fewest FLOPs in a few milliseconds: more of them if no rank is
-# shared by more than two, as in a train, fewer if one joins them all, as in CP.
-_MOST_ON_A_GRAPH, _MOST_JOINED = 10, 8
+# Of so many operands dynamic programming finds the fewest FLOPs in milliseconds.
+_FEW_OPERANDS = 8
 
 
 def factorized_orders(network: Network, batch_size: int, search: Search | None = None) -> Iterator[Order]:
@@ -174,14 +172,9 @@ def _search(
 @lru_cache(maxsize=512)
 def _found_by_name(inputs: tuple[Labels, ...], output: frozenset[Label], sizes: _Sizes, name: str | None) -> Order:
     """What an algorithm of opt_einsum finds, once for all batch sizes where no operand has a batch."""
-    return _found(paths.get_path_fn(name or _algorithm_for(inputs)), inputs, output, sizes, name)
-
-
-def _algorithm_for(inputs: Sequence[Labels]) -> str:
-    """opt_einsum's best algorithm that takes milliseconds for these operands."""
-    count = Counter(label for labels in inputs for label in labels)
-    most = _MOST_ON_A_GRAPH if max(count.values(), default=0) <= 2 else _MOST_JOINED
-    return "dp" if len(inputs) <= most else "auto"
+    return _found(
+        paths.get_path_fn(name or ("dp" if len(inputs) <= _FEW_OPERANDS else "auto")), inputs, output, sizes, name
+    )
 
 
 def _found(

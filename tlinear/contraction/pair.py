@@ -270,8 +270,18 @@ class Pair:
         n = self.size(self.loops[axis], batch_size)
         return total // n * min(step, n)
 
+    @cached_property
+    def _works(self) -> dict[int, Work]:
+        return {}
+
     def work(self, batch_size: int) -> Work:
         """What it is to the cost model, of at least one sample."""
+        found = self._works.get(batch_size)
+        if found is None:
+            found = self._works[batch_size] = self._work(batch_size)
+        return found
+
+    def _work(self, batch_size: int) -> Work:
         a, b, rows, contracted, right = (
             self.size(labels, batch_size) for labels in (self.a, self.b, self.rows, self.contracted, self.right)
         )
