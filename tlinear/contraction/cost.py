@@ -78,7 +78,7 @@ class CostModel:
     inner_cache_bytes: float = 4.8e4
     matrix_seconds: float = 5.0e-8
     line_seconds: float = 8.0e-9
-    jump_seconds: float = 3.0e-9
+    jump_seconds: float = 1.0e-8
     vector_seconds: float = 6.0e-10
     turning_factor: float = 2.0
     product_pullback: float = 2.0
