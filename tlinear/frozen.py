@@ -24,7 +24,7 @@ from tlinear.named_arrays import check_known_names, check_same_names
 
 __all__ = ["FrozenLinear"]
 
-_PLANS_HELD = 4
+_PLANS_HELD = 8
 
 
 class FrozenLinear(Layer):
@@ -128,15 +128,19 @@ class FrozenLinear(Layer):
 
     def _arranged(self, call: Call) -> list[Array]:
         """What the input meets in each step of the plan of a call."""
-        found = self._held.get(id(call.plan))
-        if found is None:
-            arranged = arrange_weights(call.plan, contract_weights(call.plan, call.operands(), drop=True))
-            with self._lock:
-                while len(self._held) >= _PLANS_HELD:
-                    del self._held[next(iter(self._held))]
-                # the plan is held too, so that its id stays its own
-                found = self._held[id(call.plan)] = call.plan, arranged
-        return found[1]
+        key = id(call.plan)
+        with self._lock:
+            found = self._held.pop(key, None)
+            if found is not None:
+                self._held[key] = found  # the last one used is the last one to go
+                return found[1]
+        arranged = arrange_weights(call.plan, contract_weights(call.plan, call.operands(), drop=True))
+        with self._lock:
+            while len(self._held) >= _PLANS_HELD:
+                del self._held[next(iter(self._held))]
+            # the plan is held too, so that its id stays its own
+            self._held[key] = call.plan, arranged
+        return arranged
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("weight", "bias", "options") and name in self.__dict__:
