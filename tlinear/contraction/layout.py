@@ -11,7 +11,6 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
-from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from tlinear.contraction.network import BATCH, Labels, Network
@@ -116,7 +115,9 @@ class Layouts:
                     {slot: lying for slot, lying in state.lying.items() if slot not in step} | {new: taken.way.lying},
                     (*state.taken, taken),
                 )
-                for _, cost, state, taken in heapq.nsmallest(_BEAM, ends, key=itemgetter(0))
+                for _, cost, state, taken in heapq.nsmallest(
+                    _BEAM, ends, key=lambda end: (end[0], _descents(end[3].way.lying))
+                )
             ]
         return tuple(
             (a, b, Pair(network, lying_a, lying_b, way.out, *way.reading))
@@ -202,6 +203,12 @@ def _summed_next(n: int, order: Order, triples: Sequence[tuple[Labels, Labels, L
 def _side_by_side(group: frozenset[int], labels: Labels) -> bool:
     places = [labels.index(label) for label in group]
     return not places or max(places) - min(places) == len(places) - 1
+
+
+@lru_cache(maxsize=4096)
+def _descents(labels: Labels) -> int:
+    """How often a label follows a greater one: of layouts that cost the same, that of the modes is read at the end."""
+    return sum(first > second for first, second in itertools.pairwise(labels))
 
 
 def _batch_first(labels: Labels) -> Labels:

@@ -222,8 +222,11 @@ class Pair:
 
     def entries_arranged(self, batch_size: int) -> int:
         """The entries of the copy of B that A meets, if it is one."""
-        is_copy = self.copies_b or self.work(batch_size).turns_b
-        return self.size(self.b, batch_size) if is_copy and not self.is_product else 0
+        if self.is_product:
+            return 0
+        is_turned = self.work(batch_size).turns_b
+        is_copy = self.b != (*self.right, *self.contracted) if is_turned else self.copies_b
+        return self.size(self.b, batch_size) if is_copy else 0
 
     def size(self, labels: Labels, batch_size: int) -> int:
         """The number of entries of an array with these labels."""
