@@ -251,12 +251,11 @@ def test_a_constant_at_the_edge_of_the_range_survives(factorization, dtype, edge
     u = float(info.eps) / 2.0
     bound = 4 * u / (1.0 - 4 * u) + rounding((8, 8, 8))
     assert result.relative_error <= bound
-    # the tensor is linear in its first operand: away from the edge no intermediate result overflows either
-    inwards = 2.0**-40 if edge == "largest" else 2.0**40
-    operands = {name: widened(array) for name, array in result.tensor.operands.items()}
-    first = next(iter(operands))
-    moved = widened(result.tensor).with_operands({**operands, first: operands[first] * inwards})
-    assert np.max(np.abs(moved.to_tensor() / (value * inwards) - 1.0)) <= bound
+    # the tensor is linear in every operand: away from the edge no intermediate result overflows either
+    inwards = 2.0**-16 if edge == "largest" else 2.0**16
+    operands = {name: widened(array) * inwards for name, array in result.tensor.operands.items()}
+    moved = widened(result.tensor).with_operands(operands)
+    assert np.max(np.abs(moved.to_tensor() / (value * inwards ** len(operands)) - 1.0)) <= bound
 
 
 @pytest.mark.parametrize("factorization", FACTORIZATIONS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tlinear import FactorizedLinear
 from tlinear import frozen as frozen_module
 from tlinear.errors import ParameterError, ShapeError, StateError
-from tlinear.frozen import FrozenLinear
+from tlinear.frozen import _PLANS_HELD, FrozenLinear
 
 
 def layer_of(case, data, **options):
@@ -111,7 +111,8 @@ def test_what_is_held_is_bounded_and_counted():
     for exponent in range(10):
         x = np.ones((2**exponent, 64))
         np.testing.assert_array_equal(frozen(x), layer.with_options(implementation="reconstructed").freeze()(x))
-        assert frozen.held_bytes == min(exponent + 1, 4) * 64 * 64 * 8
+        assert frozen.held_bytes in {64 * 64 * 8, 2 * 64 * 64 * 8}  # it lies in one order for one sample, one for more
+        assert len(frozen._held) == min(exponent + 1, _PLANS_HELD)
     dense = FactorizedLinear((8,), (8,), factorization="dense", rng=0).freeze()
     dense(np.ones((3, 8)))
     assert dense.held_bytes == 0  # the input meets the parameter itself
@@ -175,7 +176,7 @@ def test_threads_may_call_it_at_once(factorization):
     with ThreadPoolExecutor(8) as pool:
         for x, y in zip(inputs, pool.map(ask, inputs), strict=True):
             np.testing.assert_array_equal(y, layer(x))
-    assert len(frozen._held) <= 4
+    assert len(frozen._held) <= _PLANS_HELD
 
 
 @pytest.mark.parametrize("factorization", FACTORIZATIONS)

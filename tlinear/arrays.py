@@ -81,7 +81,8 @@ def inexact_dtype(*dtypes: DType) -> DType:
     dtype('float64')
     """
     first = dtypes[0]
-    result = first if all(dtype is first for dtype in dtypes) else np.result_type(*dtypes)
+    same = first.isnative and all(dtype is first for dtype in dtypes)
+    result = first if same else np.result_type(*dtypes)
     return result if result.kind in "fc" else np.dtype(np.float64)
 
 

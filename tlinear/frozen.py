@@ -77,8 +77,9 @@ class FrozenLinear(Layer):
         """The bytes of what is held beside the parameters."""
         own = list(self.parameters().values())
         with self._lock:
-            arrays = [array for _, arranged in self._held.values() for array in arranged]
-        return sum(array.nbytes for array in arrays if not any(np.may_share_memory(array, other) for other in own))
+            arrays = {id(array): array for _, arranged in self._held.values() for array in arranged}
+        held = (array for array in arrays.values() if not any(np.may_share_memory(array, other) for other in own))
+        return sum(array.nbytes for array in held)
 
     def parameters(self) -> dict[str, Array]:
         """Read-only arrays."""
@@ -139,8 +140,15 @@ class FrozenLinear(Layer):
             while len(self._held) >= _PLANS_HELD:
                 del self._held[next(iter(self._held))]
             # the plan is held too, so that its id stays its own
-            self._held[key] = call.plan, arranged
-        return arranged
+            self._held[key] = call.plan, [self._held_already(array) for array in arranged]
+            return self._held[key][1]
+
+    def _held_already(self, array: Array) -> Array:
+        """The same array of another plan, if there is one: most plans rebuild the same weight."""
+        for other in (other for _, arranged in self._held.values() for other in arranged):
+            if (other.shape, other.strides) == (array.shape, array.strides) and np.array_equal(other, array):
+                return other
+        return array
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("weight", "bias", "options") and name in self.__dict__:

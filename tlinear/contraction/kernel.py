@@ -83,7 +83,7 @@ class _Dot(Kernel):
         self.lies_b = pair.order_b == pair.b
         self.ordered_b = network.shape(pair.order_b, batch_size)
         self.turns_b = pair.work(batch_size).turns_b
-        self.turned_b = tuple(pair.b.index(label) for label in (*pair.right, *pair.contracted))
+        self.turned_b = tuple(pair.b.index(label) for label in pair.turned_order_b)
 
     def arrange(self, b: Array) -> Array:
         if self.turns_b:
@@ -150,7 +150,7 @@ class _Matmul(Kernel):
         )
         self.summed = tuple(k for k, run in enumerate(pair.loops) if run not in shared)
         self.turns_b = pair.work(batch_size).turns_b
-        self.turned_b = tuple(pair.b.index(label) for label in (*pair.right, *pair.contracted))
+        self.turned_b = tuple(pair.b.index(label) for label in pair.turned_order_b)
         self.parts = []
         if self.summed:
             axis, step = pair.summed_at_once(batch_size)

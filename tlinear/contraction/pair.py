@@ -216,6 +216,12 @@ class Pair:
         return order_of(self.b, loops=self.loops, contracted=self.contracted, right=self.right)
 
     @property
+    def turned_order_b(self) -> Labels:
+        """The same with the contracted labels last."""
+        n_shared = len(self.order_b) - len(self.contracted) - len(self.right)
+        return (*self.order_b[:n_shared], *self.right, *self.contracted)
+
+    @property
     def copies_b(self) -> bool:
         """Whether B must be rearranged to be read as matrices."""
         return self.manner.copies_b
@@ -225,7 +231,7 @@ class Pair:
         if self.is_product:
             return 0
         is_turned = self.work(batch_size).turns_b
-        is_copy = self.b != (*self.right, *self.contracted) if is_turned else self.copies_b
+        is_copy = self.b != self.turned_order_b if is_turned else self.copies_b
         return self.size(self.b, batch_size) if is_copy else 0
 
     def size(self, labels: Labels, batch_size: int) -> int:
