@@ -194,3 +194,10 @@ def test_half_precision_and_empty_batches(factorization, batch):
     assert pullback(y).x.dtype == np.float16
     assert pullback(y).x.shape == x.shape
     assert frozen.plan(5).dtype == np.float32
+
+
+def test_its_parameters_cannot_be_made_writeable_again():
+    frozen = FactorizedLinear((4, 4), (2, 5), factorization="tt", rank=2, rng=0).freeze()
+    for array in frozen.parameters().values():
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_bias, check_features, check_input
 from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype
-from tlinear.contraction.options import Mode, PlanOptions
+from tlinear.contraction.options import Mode, PlanOptions, is_training
 from tlinear.contraction.plan import Plan
 from tlinear.contraction.search import plan_for
 from tlinear.errors import FactorizationError
@@ -70,9 +70,7 @@ class Call:
         n_samples = math.prod(array.shape[:-1])
         taken = 0
         if options.memory_limit is not None:
-            taken = _converted_bytes(
-                array, weight, (n_in, n_out), result_dtype, training=mode in ("training", "parameters")
-            )
+            taken = _converted_bytes(array, weight, (n_in, n_out), result_dtype, training=is_training(mode))
         plan = plan_for(weight.layer_network, options, mode, n_samples, dtype, taken_bytes=taken)
         return cls(array, weight, offset, n_in, n_out, plan, _flatten(array, in_shape, dtype), result_dtype)
 
@@ -137,16 +135,16 @@ def _converted_bytes(
 ) -> int:
     """At most what it takes to pad, crop, put in order and cast the arguments and the results of a call."""
     dtype, n_samples = compute_dtype(result_dtype), math.prod(x.shape[:-1])
-    wide, passes, is_cast = dtype.itemsize, 2 if training else 1, result_dtype != dtype
-
-    def converted(n_features: int, modes: tuple[int, ...], *, cast: bool, strided: bool = False) -> int:
-        held = math.prod(modes)
-        copies = (n_features < held) + cast + strided
-        return n_samples * held * wide * copies
-
-    inputs = converted(features[0], weight.in_shape, cast=x.dtype != dtype, strided=not x.flags.c_contiguous)
-    outputs = converted(features[1], weight.out_shape, cast=is_cast)
-    operands = sum(array.size for array in weight.operands.values() if array.dtype != dtype) * wide
-    # a bias gradient is summed in the dtype of the cotangent
-    bias = features[1] * wide * 2 if training else 0
-    return passes * (inputs + outputs + operands) + bias
+    held_in, held_out = (math.prod(shape) for shape in (weight.in_shape, weight.out_shape))
+    is_padded, is_cropped = features[0] < held_in, features[1] < held_out
+    casts_x, casts_y = x.dtype != dtype, result_dtype != dtype
+    # x is padded, cast and put in order at once; y is cropped, and then cast
+    inputs = int(is_padded or casts_x or not x.flags.c_contiguous)
+    outputs = is_cropped + casts_y
+    operands = sum(array.size for array in weight.operands.values() if array.dtype != dtype)
+    bias = 0
+    if training:  # and its gradient the other way round; that of the bias is summed in the dtype of the cotangent
+        inputs += is_padded + casts_x
+        outputs += int(is_cropped or casts_y)
+        operands, bias = 2 * operands, 2 * features[1]
+    return dtype.itemsize * (n_samples * (inputs * held_in + outputs * held_out) + operands + bias)

@@ -33,7 +33,7 @@ def factorize(
     rng: np.random.Generator | int | None,
     options: Mapping[str, Any] | None,
 ) -> tuple[Linear, Decomposition]:
-    """A copy of the dense layer in `dtype`, and its weight as a factorized tensor of the shapes given or chosen."""
+    """The dense layer with a copy of its bias in `dtype`, and its weight factorized in the shapes given or chosen."""
     in_shape, out_shape = (
         resolve_shape(side, features, shape, n, pad)
         for side, features, shape, n in zip(

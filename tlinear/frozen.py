@@ -175,4 +175,4 @@ class FrozenLinear(Layer):
 def _fixed(array: Array) -> Array:
     copied = array.copy()
     copied.flags.writeable = False
-    return copied
+    return copied.view()  # of which nobody can make a writeable one

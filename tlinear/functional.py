@@ -291,7 +291,7 @@ def linear_trace(
     features: Features = (None, None),
     options: PlanOptions = DEFAULT,
 ) -> Trace:
-    """Every intermediate of :func:`factorized_linear`, named."""
+    """Every intermediate of :func:`factorized_linear`, named: all of them at once, whatever the limit of memory."""
     call = Call.prepare(x, weight, bias, options=options, mode="forward", features=features)
     arrays: dict[str, Array] = {}
     equations: dict[str, str] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypedDict, Unpack
@@ -314,7 +313,7 @@ class FactorizedLinear(Layer):
         >>> frugal.plan(1024, "training").peak_bytes <= 2**21
         True
         """
-        return self._like(self.weight, self.bias, dataclasses.replace(self.options, **changed))
+        return self._like(self.weight, self.bias, self.options.changed(changed))
 
     def freeze(self) -> FrozenLinear:
         """The layer for inference, its parameters copied: what has no batch is contracted once and kept.

@@ -67,7 +67,7 @@ try:
     from tltorch.factorized_tensors import BlockTT, CPTensorized, TuckerTensorized
 except ImportError as error:
     raise SystemExit(
-        f"{error}. This benchmark measures tltorch beside tlinear; install the peers with pip install '.[parity]'."
+        f"{error}. This benchmark measures tltorch beside tlinear; install the peers with pip install '.[parity,bench]'."
     ) from error
 
 MODES: dict[str, Mode] = {"forward": "forward", "forward+backward": "training"}

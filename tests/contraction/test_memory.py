@@ -72,3 +72,28 @@ def test_the_sums_over_the_chunks_are_counted(in_features, out_features, n_sampl
         return y, pullback(dy)
 
     assert abs(training.peak_bytes - peak(train)) < 0.1 * training.peak_bytes
+
+
+def test_a_frozen_plan_counts_what_a_call_makes_and_not_what_is_held():
+    layer = FactorizedLinear(
+        (3, 8, 8, 12), (12, 3, 4, 8), factorization="blocktt", rank=4, implementation="reconstructed", bias=False, rng=0
+    )
+    frozen, x = layer.freeze(), np.ones((200, 2304))
+    predicted = frozen.plan(200).peak_bytes
+    assert abs(predicted - peak(lambda: frozen(x))) < 0.1 * predicted
+    limited = layer.with_options(memory_limit=predicted + 4096).freeze()
+    np.testing.assert_array_equal(limited(x), frozen(x))
+
+
+def test_the_result_of_a_single_chunk_is_counted_once():
+    layer = FactorizedLinear((2, 8), (12, 12), factorization="tt", rank=2, rng=0, bias=False).with_options(
+        memory="recompute"
+    )
+    x, dy = np.ones((1000, 16)), np.ones((1000, 144))
+
+    def train():
+        y, pullback = layer.vjp(x)
+        return y, pullback(dy)
+
+    predicted = layer.plan(1000, "training").peak_bytes
+    assert abs(predicted - peak(train)) < 0.1 * predicted

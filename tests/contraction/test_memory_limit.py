@@ -82,9 +82,10 @@ def run(layer, x, dy, mode):
 
 
 def figures(error):
-    """The least that a call takes, and what was left of the limit for it."""
-    found = re.search(r"take at least ([\d,]+) bytes beside the arguments, but (-?[\d,]+) of", str(error))
-    return tuple(int(number.replace(",", "")) for number in found.groups())
+    """The limit that the call needs, and the one that it had."""
+    found = re.search(r"of memory_limit=([\d,]+) are left for them. Raise the limit to ([\d,]+), or", str(error))
+    limit, needed = (int(number.replace(",", "")) for number in found.groups())
+    return needed, limit
 
 
 @given(call=limited_calls(), mode=st.sampled_from(["forward", "training"]), data=st.data())
@@ -149,7 +150,7 @@ def test_a_gigabyte_is_enough_to_train_a_layer_of_16_million_weights(objects):
 def test_the_error_says_what_to_do():
     layer = FactorizedLinear((4, 4), (2, 5), factorization="tt", rank=2, rng=0).with_options(memory_limit=1000)
     says = r"^100 samples take at least [\d,]+ bytes beside the arguments, but 1,000 of memory_limit=1,000 are left"
-    with pytest.raises(MemoryLimitError, match=f"{says} for them. Raise the limit, or pass fewer samples.$"):
+    with pytest.raises(MemoryLimitError, match=rf"{says} for them. Raise the limit to [\d,]+, or pass fewer samples.$"):
         layer(np.ones((100, 16)))
     assert issubclass(MemoryLimitError, MemoryError)
 
@@ -177,3 +178,22 @@ def test_no_limit_asks_opt_einsum_anew(factorization, monkeypatch):
                     assert least > left == limit
                 else:
                     assert found.peak_bytes <= limit
+
+
+def test_a_call_that_cannot_be_made_is_searched_for_once(monkeypatch):
+    layer = FactorizedLinear((4, 4), (2, 5), factorization="tt", rank=2, rng=0).with_options(memory_limit=7)
+    x = np.ones((99, 16))
+    with pytest.raises(MemoryLimitError):
+        layer(x)
+    monkeypatch.setattr("tlinear.contraction.search._candidates", None)
+    with pytest.raises(MemoryLimitError):
+        layer(x)
+
+
+def test_one_copy_is_counted_where_one_is_made():
+    layer = FactorizedLinear((8, 8), (8, 8), factorization="tt", rank=8, in_features=63, dtype=np.float32, rng=0)
+    x = np.ones((777, 126), np.float16)[:, ::2]
+    with pytest.raises(MemoryLimitError) as info:
+        layer.with_options(memory_limit=0)(x)
+    needed, _ = figures(info.value)
+    assert needed < 1.1 * (layer.plan(777).peak_bytes + 777 * 64 * 4)

@@ -17,7 +17,7 @@ from tlinear.contraction.network import BATCH, Network
 from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import cached_plan, plan
 from tlinear.contraction.tape import contract_with_tape
-from tlinear.errors import ImplementationError, NetworkError, ShapeError
+from tlinear.errors import ImplementationError, NetworkError, OptionError, ShapeError
 from tlinear.formats import FORMATS
 
 PLANNED = ("factorized", "reconstructed", "auto")
@@ -153,7 +153,7 @@ def test_unknown_implementation_is_refused_at_construction(implementation):
 
 def test_unknown_mode_and_negative_batch_are_refused():
     layer = FactorizedLinear((4, 4), (2, 5), rng=0)
-    with pytest.raises(ImplementationError, match="mode='backward' is not known. Choose one of 'forward', 'training'"):
+    with pytest.raises(OptionError, match="mode='backward' is not known. Choose one of 'forward', 'training'"):
         layer.plan(1, mode="backward")
     for batch_size in (-1, 2.5, "3", None, True, (4, 16)):
         with pytest.raises(ShapeError, match="is not a number of samples"):
@@ -209,3 +209,8 @@ def test_a_printed_plan_is_a_table_of_every_figure(network, mode, batch_size):
     assert f"{chosen.flops:,}" in total
     assert total[: ends[1]].endswith(f" {chosen.flops:,}")
     assert total[: ends[2]].endswith(f" {chosen.bytes_moved:,}")
+
+
+def test_more_modes_on_a_side_than_an_array_has_axes_are_refused_in_words():
+    with pytest.raises(ShapeError, match="One side has 64 modes, but an array can have 64 axes, the batch among them"):
+        FactorizedLinear((1,) * 64, (2,), factorization="tt", rank=1, rng=0)(np.ones(1))

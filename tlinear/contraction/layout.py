@@ -276,11 +276,7 @@ def _rows(lying: Labels, left: Sequence[int], summed: Labels) -> Iterator[Labels
     """Runs of the labels that A alone has: BLAS needs the rows or the contracted labels to come last."""
     runs = _runs(lying, left)
     if lying[-1] in summed:
-        candidates = (
-            [(), *runs, *([(BATCH,)] if BATCH in left else [])]
-            if not runs
-            else [*runs, *([(BATCH,)] if BATCH in left else [])]
-        )
+        candidates = [*(runs or [()]), *([(BATCH,)] if BATCH in left else [])]
     else:
         candidates = [runs[-1]]
         if len(runs[-1]) > 1:

@@ -24,6 +24,7 @@ class Footprint:
     chunk_size: int
     lies_in_order: bool
     is_complex: bool
+    is_frozen: bool = False
 
     def forward_entries(self) -> int:
         """Of a call: what is contracted of the operands is dropped once used, and so is all of a chunk."""
@@ -39,7 +40,10 @@ class Footprint:
         weights, peak = _contract_weights(self, drop=False)
         y, dx, inner = size(self.network.output, n), has_dx * size(self.network.inputs[0], n), self.batch_steps[:-1]
         held = weights + y + (sum(size(step.pair.out, n) for step in inner) if store else 0)
-        peak = max(peak, held if store else weights + y + _chunk_peak(self))
+        if store:
+            peak = max(peak, held)
+        else:  # of a single chunk the last thing made is the result
+            peak = max(peak, weights + _chunk_peak(self) + y * (n > chunk), weights + 2 * y * (not self.lies_in_order))
         anew = 0 if store else sum(size(step.pair.out, chunk) for step in inner)
         # conjugates of what the input meets are held too, and for a while those of what a step starts from
         conjugates = self.is_complex * sum(size(step.pair.b) for step in self.batch_steps)
@@ -69,7 +73,12 @@ class Footprint:
 
 
 def _contract_weights(plan: Footprint, *, drop: bool) -> tuple[int, int]:
-    """What is alive once all that has no batch is contracted and arranged, and the most on the way there."""
+    """What is alive once all that has no batch is contracted and arranged, and the most on the way there.
+
+    In a frozen layer it is there already.
+    """
+    if plan.is_frozen:
+        return 0, 0
     size, n = plan.network.size, len(plan.network.inputs)
     out = {step.out: size(step.pair.out) for step in plan.weight_steps}
     alive = peak = 0

@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tlinear.errors import NetworkError
+from tlinear.errors import NetworkError, ShapeError
+from tlinear.shapes import MOST_MODES
 
 __all__ = ["BATCH", "Label", "Labels", "Network"]
 
@@ -138,6 +139,12 @@ class Network:
 
     def with_input(self) -> Network:
         """The network of the layer: the input ``x[b, i1..in]`` joined to this one, with the result ``y[b, o1..om]``."""
+        most = max(self.n_in, self.n_modes - self.n_in)
+        if most >= MOST_MODES:
+            raise ShapeError(
+                f"One side has {most} modes, but an array can have {MOST_MODES} axes, the batch among them. Choose "
+                "fewer modes."
+            )
         return Network(
             names=("x", *self.names),
             inputs=((BATCH, *range(self.n_in)), *self.inputs),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -12,7 +13,7 @@ from opt_einsum import paths
 from tlinear.errors import ImplementationError, OptionError
 from tlinear.shapes import is_integer
 
-__all__ = ["Implementation", "Memory", "Mode", "Optimize", "PlanOptions", "check_mode"]
+__all__ = ["Implementation", "Memory", "Mode", "Optimize", "PlanOptions", "check_mode", "is_training"]
 
 Implementation: TypeAlias = Literal["factorized", "reconstructed", "auto"]
 Mode: TypeAlias = Literal["forward", "training", "parameters", "frozen"]
@@ -32,8 +33,9 @@ class PlanOptions:
         whichever the cost model predicts to be faster.
     optimize : None, str, sequence of pairs, or callable
         Where the order of contraction comes from.  None compares several by the cost model.  Otherwise it is what
-        opt_einsum takes: the name of an algorithm such as ``'optimal'`` or ``'dp'``; a path over the operands of
-        ``layer.plan(n).network``, the input being number 0; or an optimizer, opt_einsum's own or cotengra's.
+        opt_einsum takes: the name of an algorithm such as ``'dp'`` (``'optimal'`` tries every order, which is for a few
+        operands only); a path over the operands of ``layer.plan(n).network``, the input being number 0; or an
+        optimizer, opt_einsum's own or cotengra's.  It may find another order for more samples.
         How the intermediates lie and the size of the chunks are still chosen by the cost model.
     memory : {'auto', 'store', 'recompute'}
         In training, keep every intermediate for the backward pass, or only the input and the operands, and compute
@@ -78,6 +80,19 @@ class PlanOptions:
         return replace(self, implementation="auto", memory_limit=None)
 
     @cached_property
+    def unlimited(self) -> PlanOptions:
+        """The same without a limit of memory."""
+        return replace(self, memory_limit=None)
+
+    def changed(self, options: Mapping[str, Any]) -> PlanOptions:
+        """The same but for some of them."""
+        known = [field.name for field in fields(self)]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise OptionError(f"{', '.join(unknown)} is no option of a plan. Choose from {', '.join(known)}.")
+        return replace(self, **options)
+
+    @cached_property
     def path(self) -> Path | None:
         """The path asked for, if it is one."""
         return self.optimize if isinstance(self.optimize, tuple) else None
@@ -89,9 +104,14 @@ class PlanOptions:
 
 
 def check_mode(mode: str) -> None:
-    """Raise :class:`ImplementationError` unless `mode` is one of the known ones."""
+    """Raise :class:`OptionError` unless `mode` is one of the known ones."""
     if mode not in get_args(Mode):
-        raise ImplementationError(f"mode={mode!r} is not known. Choose one of {_names(Mode)}.")
+        raise OptionError(f"mode={mode!r} is not known. Choose one of {_names(Mode)}.")
+
+
+def is_training(mode: Mode) -> bool:
+    """Whether a backward pass follows."""
+    return mode in ("training", "parameters")
 
 
 def _names(alias: Any) -> str:
@@ -106,7 +126,10 @@ def _checked(optimize: Any) -> str | Path | Callable[..., Any] | None:
         try:
             paths.get_path_fn(optimize)
         except KeyError as error:
-            raise OptionError(f"optimize={optimize!r} is not an algorithm of opt_einsum: {error.args[0]}") from None
+            known = re.findall(r"'[^']+'", str(error.args[0]).partition("valid options are")[2])
+            raise OptionError(
+                f"optimize={optimize!r} is not an algorithm of opt_einsum. Choose one of {', '.join(sorted(known))}."
+            ) from None
         return optimize
     if callable(optimize):
         if not _is_hashable(optimize):
@@ -123,7 +146,7 @@ def _checked(optimize: Any) -> str | Path | Callable[..., Any] | None:
         if all(isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_integer, pair)) for pair in pairs):
             return tuple((int(a), int(b)) for a, b in pairs)
     raise OptionError(
-        f"optimize={optimize!r} is none of: None, the name of an algorithm of opt_einsum such as 'optimal', a path of "
+        f"optimize={optimize!r} is none of: None, the name of an algorithm of opt_einsum such as 'dp', a path of "
         "pairs such as [(0, 1), (0, 1)], an optimizer of opt_einsum or cotengra."
     )
 

@@ -49,6 +49,7 @@ _FEW_COLUMNS = 16
 _SHORT_LINE = 8
 _LONG_LINE = 16
 _MOST_SUMMED = 1 << 18
+_WORKS_KEPT = 64
 
 
 class Manner(NamedTuple):
@@ -287,6 +288,8 @@ class Pair:
         """What it is to the cost model, of at least one sample."""
         found = self._works.get(batch_size)
         if found is None:
+            if len(self._works) >= _WORKS_KEPT:
+                self._works.clear()
             found = self._works[batch_size] = self._work(batch_size)
         return found
 

@@ -11,7 +11,7 @@ from tlinear.contraction.cost import CostModel, flops_per_multiply
 from tlinear.contraction.kernel import Kernel, kernel_of
 from tlinear.contraction.memory import Footprint
 from tlinear.contraction.network import BATCH, Labels, Network
-from tlinear.contraction.options import Mode
+from tlinear.contraction.options import Mode, is_training
 from tlinear.contraction.pair import Pair, common_end
 from tlinear.contraction.step import Step
 
@@ -87,7 +87,7 @@ class Plan:
     @property
     def is_training(self) -> bool:
         """Whether a backward pass follows."""
-        return self.mode in ("training", "parameters")
+        return is_training(self.mode)
 
     def pullbacks(self, pair: Pair) -> int:
         """To how many of its operands a pair is pulled back."""
@@ -150,7 +150,8 @@ class Plan:
         """What is alive at once, for either policy of a training plan."""
         steps = ((), self.batch_steps) if self.mode == "frozen" else (self.weight_steps, self.batch_steps)
         is_complex = self.dtype.kind == "c"
-        return Footprint(self.network, *steps, self.batch_size, self.chunk_size, self.lies_in_order, is_complex)
+        sizes, is_frozen = (self.batch_size, self.chunk_size), self.mode == "frozen"
+        return Footprint(self.network, *steps, *sizes, self.lies_in_order, is_complex, is_frozen)
 
     @property
     def peak_bytes(self) -> int:
@@ -311,6 +312,6 @@ def weight_share(mode: Mode) -> float:
 
 def n_pullbacks(network: Network, mode: Mode, a: Labels) -> int:
     """To how many of its operands a pair is pulled back whose first one has these labels: the input may need none."""
-    if mode not in ("training", "parameters"):
+    if not is_training(mode):
         return 0
     return 1 if mode == "parameters" and set(a) == set(network.reduced_inputs[0]) else 2

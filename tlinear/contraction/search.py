@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike
 from tlinear.arrays import DType
 from tlinear.contraction.layout import Layouts
 from tlinear.contraction.network import BATCH, Labels, Network
-from tlinear.contraction.options import Implementation, Mode, Optimize, PlanOptions, check_mode
+from tlinear.contraction.options import Implementation, Mode, Optimize, PlanOptions, check_mode, is_training
 from tlinear.contraction.order import (
     Order,
     factorized_orders,
@@ -81,13 +81,18 @@ def plan_for(
 
     `taken_bytes` are those of the limit that something else needs.
     """
-    found = cached_plan(network, options, mode, batch_bucket(batch_size), dtype)
     if options.memory_limit is None:
-        return found
-    limit = options.memory_limit - taken_bytes
-    if dataclasses.replace(found, batch_size=batch_size).peak_bytes <= limit:
-        return found
-    return _fitting_plan(_Problem(network, options, mode, batch_size, dtype), limit)
+        return cached_plan(network, options, mode, batch_bucket(batch_size), dtype)
+    exact = _Problem(network, options, mode, batch_size, dtype)
+    fitting = _fitting_plan(exact, options.memory_limit - taken_bytes)
+    if isinstance(fitting, int):
+        least, left = fitting, options.memory_limit - taken_bytes
+        raise MemoryLimitError(
+            f"{batch_size} samples take at least {least:,} bytes beside the arguments, but {max(left, 0):,} of "
+            f"memory_limit={options.memory_limit:,} are left for them. Raise the limit to {least + taken_bytes:,}, or "
+            "pass fewer samples."
+        )
+    return fitting
 
 
 def batch_bucket(batch_size: int) -> int:
@@ -131,7 +136,7 @@ class _Problem:
 
     @property
     def is_training(self) -> bool:
-        return self.mode in ("training", "parameters")
+        return is_training(self.mode)
 
     @property
     def memories(self) -> tuple[Literal["store", "recompute"], ...]:
@@ -210,7 +215,7 @@ def cached_plan(network: Network, options: PlanOptions, mode: Mode, batch_size: 
     orders = problem.orders
     if asked != "auto":
         if not orders[asked]:
-            raise _no_order(network, options, asked)
+            raise _no_order(problem, options, asked)
         return _best_plan(problem, asked)
     if not orders["factorized"] or not orders["reconstructed"]:
         return _best_plan(problem, "factorized" if orders["factorized"] else "reconstructed")
@@ -225,9 +230,15 @@ def cached_plan(network: Network, options: PlanOptions, mode: Mode, batch_size: 
 
 
 @lru_cache(maxsize=512)
-def _fitting_plan(exact: _Problem, limit: int) -> Plan:
-    """The fastest plan of any order, chunk and policy that has no more than `limit` bytes alive at once."""
+def _fitting_plan(exact: _Problem, limit: int) -> Plan | int:
+    """The fastest plan of any order, chunk and policy that has no more than `limit` bytes alive at once.
+
+    If there is none, the bytes of the one that has fewest.
+    """
     options, batch_size = exact.options, exact.batch_size
+    unlimited = cached_plan(exact.network, options.unlimited, exact.mode, batch_bucket(batch_size), exact.dtype)
+    if dataclasses.replace(unlimited, batch_size=batch_size).peak_bytes <= limit:
+        return unlimited
     problem = dataclasses.replace(exact, options=options.ordering, batch_size=batch_bucket(batch_size))
     asked = _admitted(exact.network, options.implementation)
     layouts = problem.layouts()
@@ -242,11 +253,7 @@ def _fitting_plan(exact: _Problem, limit: int) -> Plan:
     ]
     fitting = [candidate for candidate in found if candidate.peak_bytes <= limit]
     if not fitting:
-        least = min(found, key=lambda candidate: candidate.peak_bytes)
-        raise MemoryLimitError(
-            f"{batch_size} samples take at least {least.peak_bytes:,} bytes beside the arguments, but {limit:,} of "
-            f"memory_limit={options.memory_limit:,} are left for them. Raise the limit, or pass fewer samples."
-        )
+        return min(candidate.peak_bytes for candidate in found)
     taken = min(fitting, key=lambda candidate: candidate.seconds)
     return dataclasses.replace(taken, reason=f"the fastest that keeps to memory_limit={options.memory_limit:,}")
 
@@ -263,11 +270,12 @@ def _admitted(network: Network, implementation: Implementation) -> Implementatio
     return "factorized"
 
 
-def _no_order(network: Network, options: PlanOptions, asked: str) -> ImplementationError:
+def _no_order(problem: _Problem, options: PlanOptions, asked: str) -> ImplementationError:
     does = "rebuilds" if asked == "factorized" else "does not rebuild"
     return ImplementationError(
-        f"The order of contraction from optimize={options.optimize!r} {does} the weight of {network}, but "
-        f"implementation={asked!r} was asked for. Pass implementation='auto', or another order."
+        f"For up to {problem.batch_size} samples the order of contraction from optimize={options.optimize!r} {does} "
+        f"the weight of {problem.network}, but implementation={asked!r} was asked for. Pass implementation='auto', or "
+        "another order."
     )
 
 
