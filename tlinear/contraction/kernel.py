@@ -82,6 +82,7 @@ class _Dot(Kernel):
         self.order_b = tuple(pair.b.index(label) for label in pair.order_b)
         self.lies_b = pair.order_b == pair.b
         self.ordered_b = network.shape(pair.order_b, batch_size)
+        self.lies_turned_b = pair.lies_turned_b
         self.turns_b = pair.work(batch_size).turns_b
         self.turned_b = tuple(pair.b.index(label) for label in pair.turned_order_b)
 
@@ -94,6 +95,8 @@ class _Dot(Kernel):
         return b.reshape(self.matrix_b)
 
     def restore(self, db: Array) -> Array:
+        if self.lies_turned_b:
+            return db.T.reshape(self.shape_b)
         return db.reshape(self.shape_b) if self.lies_b else _unpermute(db.reshape(self.ordered_b), self.order_b)
 
     def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
@@ -115,7 +118,9 @@ class _Dot(Kernel):
         return out
 
     def to_b(self, dc: Array, a: Array) -> Array:
-        return np.asarray(self._matrix_a(a).T.dot(self._matrix_c(dc)))
+        a, dc = self._matrix_a(a), self._matrix_c(dc)
+        # the transpose of a product, if B lies that way
+        return np.asarray(dc.T.dot(a).T if self.lies_turned_b else a.T.dot(dc))
 
     def _matrix_a(self, a: Array) -> Array:
         if self.copy_axes is not None:

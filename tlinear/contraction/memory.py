@@ -60,7 +60,11 @@ class Footprint:
                 gradients += db
             peak = max(peak, alive + gradients + dc + copied + da)
         alive = held + dx + gradients
-        reordered = {step.b for step in (*self.weight_steps, *self.batch_steps) if step.pair.order_b != step.pair.b}
+        reordered = {
+            step.b
+            for step in (*self.weight_steps, *self.batch_steps)
+            if step.pair.order_b != step.pair.b and not step.pair.lies_turned_b
+        }
         for step in reversed(self.weight_steps):
             pair = step.pair
             db, da = size(pair.b), size(pair.a)

@@ -223,6 +223,11 @@ class Pair:
         return (*self.order_b[:n_shared], *self.right, *self.contracted)
 
     @property
+    def lies_turned_b(self) -> bool:
+        """Whether a single product finds B lying with its contracted labels last."""
+        return bool(self.contracted) and not self.loops and self.b == self.turned_order_b != self.order_b
+
+    @property
     def copies_b(self) -> bool:
         """Whether B must be rearranged to be read as matrices."""
         return self.manner.copies_b
