@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,14 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_bias, check_features, check_input
-from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype
+from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, to_inexact
 from tlinear.contraction.options import Mode, PlanOptions, is_training
 from tlinear.contraction.plan import Plan
 from tlinear.contraction.search import plan_for
 from tlinear.errors import FactorizationError
 from tlinear.formats.base import FactorizedTensor
+from tlinear.named_arrays import check_same_names
 
-__all__ = ["Call", "Features", "check_weight", "named_parameters"]
+__all__ = ["Call", "Features", "check_weight", "named_parameters", "weight_and_bias"]
 
 Features: TypeAlias = tuple[int | None, int | None]
 
@@ -107,6 +109,15 @@ def named_parameters(weight: FactorizedTensor, bias: Array | None) -> dict[str, 
     """Every array of the layer by the name that gradients, tangents and optimisers know it by."""
     named = {f"weight.{name}": operand for name, operand in weight.operands.items()}
     return named if bias is None else named | {"bias": bias}
+
+
+def weight_and_bias(
+    parameters: Mapping[str, ArrayLike], weight: FactorizedTensor, bias: Array | None
+) -> tuple[FactorizedTensor, Array | None]:
+    """The inverse of :func:`named_parameters`: a weight and a bias like these, of other numbers."""
+    check_same_names(parameters, named_parameters(weight, bias), "The parameters")
+    arrays = {name: to_inexact(array, name) for name, array in parameters.items()}
+    return weight.with_operands({name: arrays[f"weight.{name}"] for name in weight.operands}), arrays.get("bias")
 
 
 def check_weight(weight: FactorizedTensor) -> None:

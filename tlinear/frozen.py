@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlinear.arguments import check_features, check_tangent
-from tlinear.arrays import Array, compute_dtype, inexact_dtype, to_inexact
-from tlinear.call import Call, Features, named_parameters
+from tlinear.arguments import check_tangent
+from tlinear.arrays import Array, compute_dtype, inexact_dtype
+from tlinear.call import Call, named_parameters, weight_and_bias
 from tlinear.contraction.execute import arrange_weights, contract_weights, pass_through, reduce_operand
 from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.plan import Plan
@@ -20,7 +20,7 @@ from tlinear.contraction.tape import Tape
 from tlinear.formats import FactorizedTensor
 from tlinear.functional import Pullback, Wrt, gradients_asked_for
 from tlinear.linear import Layer
-from tlinear.named_arrays import check_known_names, check_same_names
+from tlinear.named_arrays import check_known_names
 
 __all__ = ["FrozenLinear"]
 
@@ -56,7 +56,9 @@ class FrozenLinear(Layer):
     FrozenLinear(64 -> 64, cp, parameters=328, holding 8,192 bytes beside them)
     """
 
-    def __init__(self, weight: FactorizedTensor, bias: Array | None, features: Features, options: PlanOptions) -> None:
+    def __init__(
+        self, weight: FactorizedTensor, bias: Array | None, features: tuple[int, int], options: PlanOptions
+    ) -> None:
         self.weight = weight.with_operands({name: _fixed(array) for name, array in weight.operands.items()})
         self.bias = None if bias is None else _fixed(bias)
         self.options = options
@@ -66,11 +68,11 @@ class FrozenLinear(Layer):
 
     @property
     def in_features(self) -> int:
-        return check_features("in", self._features[0], self.weight.in_shape)
+        return self._features[0]
 
     @property
     def out_features(self) -> int:
-        return check_features("out", self._features[1], self.weight.out_shape)
+        return self._features[1]
 
     @property
     def held_bytes(self) -> int:
@@ -87,36 +89,30 @@ class FrozenLinear(Layer):
 
     def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> FrozenLinear:
         """Frozen anew, with other numbers."""
-        check_same_names(parameters, self.parameters(), "The parameters")
-        arrays = {name: to_inexact(array, name) for name, array in parameters.items()}
-        weight = self.weight.with_operands({name: arrays[f"weight.{name}"] for name in self.weight.operands})
-        return FrozenLinear(weight, arrays.get("bias"), self._features, self.options)
+        return FrozenLinear(*weight_and_bias(parameters, self.weight, self.bias), self._features, self.options)
 
     def __call__(self, x: ArrayLike) -> Array:
         call = self._call(x)
-        return call.output(pass_through(call.plan, reduce_operand(call.plan, 0, call.flat), self._arranged(call)))
+        return call.output(self._passed(call, call.flat))
 
     def vjp(self, x: ArrayLike, wrt: Wrt = None) -> tuple[Array, Pullback]:
         """``y`` and the pullback to the input, which alone has a gradient."""
         asked = {"x"} if wrt is None else gradients_asked_for(wrt, ())
         call = self._call(x)
-        arranged, flat = self._arranged(call), reduce_operand(call.plan, 0, call.flat)
-        y = call.output(pass_through(call.plan, flat, arranged))
-        wanted = (0,) if asked else ()
-        tape = Tape(call.plan, (call.flat.shape,), wanted, [flat], arranged, None)
-        return y, Pullback(call, tape, wants_bias=False)
+        wanted, flat = (0,) if asked else (), reduce_operand(call.plan, 0, call.flat)
+        tape = Tape(call.plan, (call.flat.shape,), wanted, [flat], self._arranged(call), None)
+        return call.output(self._passed(call, call.flat)), Pullback(call, tape, wants_bias=False)
 
     def jvp(
         self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
     ) -> tuple[Array, Array]:
         """``y``, and its derivative along `dx`."""
         check_known_names(tangents or {}, (), "The tangents of a frozen layer's parameters")
-        y = self(x)
+        call = self._call(x)
+        y = call.output(self._passed(call, call.flat))
         if dx is None:
             return y, np.zeros_like(y)
-        call = self._call(x)
-        direction = call.flatten(check_tangent(dx, call.x, "dx"), self.weight.in_shape)
-        moved = pass_through(call.plan, reduce_operand(call.plan, 0, direction), self._arranged(call))
+        moved = self._passed(call, call.flatten(check_tangent(dx, call.x, "dx"), self.weight.in_shape))
         return y, call.merge(moved, call.out_features).astype(y.dtype, copy=False)
 
     def plan(self, batch_size: int) -> Plan:
@@ -126,6 +122,10 @@ class FrozenLinear(Layer):
 
     def _call(self, x: ArrayLike) -> Call:
         return Call.prepare(x, self.weight, self.bias, options=self.options, mode="frozen", features=self._features)
+
+    def _passed(self, call: Call, flat: Array) -> Array:
+        """What the layer without its bias makes of an array ``[b, i1..in]``."""
+        return pass_through(call.plan, reduce_operand(call.plan, 0, flat), self._arranged(call))
 
     def _arranged(self, call: Call) -> list[Array]:
         """What the input meets in each step of the plan of a call."""

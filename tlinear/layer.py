@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tlinear.arguments import check_bias, check_features, check_flag
-from tlinear.arrays import Array, compute_dtype, inexact_dtype, to_inexact
-from tlinear.call import Features, check_weight, named_parameters
+from tlinear.arrays import Array, compute_dtype, inexact_dtype
+from tlinear.call import check_weight, named_parameters, weight_and_bias
 from tlinear.contraction.options import Implementation, Memory, Mode, Optimize, PlanOptions
 from tlinear.contraction.plan import Plan
 from tlinear.contraction.search import plan
@@ -21,7 +21,6 @@ from tlinear.formats import FactorizedTensor, find_format
 from tlinear.frozen import FrozenLinear
 from tlinear.functional import Pullback, Trace, Wrt, linear_forward, linear_jvp, linear_trace, linear_vjp
 from tlinear.linear import Layer, Linear, as_linear, uniform
-from tlinear.named_arrays import check_same_names
 from tlinear.ranks.rules import Rank
 from tlinear.shapes import as_shape, mode_counts
 
@@ -289,10 +288,7 @@ class FactorizedLinear(Layer):
         return named_parameters(self.weight, self.bias)
 
     def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Self:
-        check_same_names(parameters, self.parameters(), "The parameters")
-        arrays = {name: to_inexact(array, name) for name, array in parameters.items()}
-        weight = self.weight.with_operands({name: arrays[f"weight.{name}"] for name in self.weight.operands})
-        return self._like(weight, arrays.get("bias"), self.options)
+        return self._like(*weight_and_bias(parameters, self.weight, self.bias), self.options)
 
     def with_options(self, **changed: Unpack[Options]) -> Self:
         """The same layer, its arrays shared, whose plans are searched under other options.
@@ -333,7 +329,7 @@ class FactorizedLinear(Layer):
         return self.options.implementation
 
     @property
-    def _features(self) -> Features:
+    def _features(self) -> tuple[int, int]:
         return self.in_features, self.out_features
 
     def _like(self, weight: FactorizedTensor, bias: ArrayLike | None, options: PlanOptions) -> Self:

@@ -39,7 +39,6 @@ import json
 import math
 import os
 import platform
-import re
 import statistics
 import sys
 import time
@@ -228,15 +227,8 @@ Steps = list[tuple[Labels, Labels, Labels]]
 
 
 def steps_of_plan(plan: Plan) -> Steps:
-    """The labels of both operands and of the result of every step, as its equation states them."""
-    network = plan.network
-    labels = {network.symbol(label): label for label in (BATCH, *network.sizes)}
-    steps = []
-    for step in plan.steps:
-        result, left, right = re.findall(r"\[([^\]]*)\]", plan.equation(step))
-        a, b, out = (tuple(labels[symbol] for symbol in part.split()) for part in (left, right, result))
-        steps.append((a, b, out))
-    return steps
+    """The labels of both operands and of the result of every step."""
+    return [(step.pair.a, step.pair.b, step.pair.out) for step in plan.steps]
 
 
 def steps_along(inputs: Sequence[Labels], output: Labels, path: Iterable[Sequence[int]]) -> Steps:

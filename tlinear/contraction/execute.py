@@ -163,22 +163,19 @@ def _batch_size(plan: Plan, operands: Sequence[Array]) -> int:
 
 def _reduced(plan: Plan, operands: Sequence[Array]) -> list[Array]:
     """The operands summed over the labels that they alone carry."""
-    return [
-        operand if not axes else operand.reshape(shape) if shape is not None else _summed(operand, axes)
-        for operand, axes, shape in zip(operands, plan.reductions, plan.reduced_shapes, strict=True)
-    ]
+    return [reduce_operand(plan, number, operand) for number, operand in enumerate(operands)]
 
 
 def reduce_operand(plan: Plan, number: int, operand: Array) -> Array:
-    """An operand summed over the labels that it alone carries."""
-    return _summed(operand, plan.reductions[number])
-
-
-def _summed(array: Array, axes: tuple[int, ...]) -> Array:
-    """The sum over some axes; most are bonds of size 1."""
-    if all(array.shape[axis] == 1 for axis in axes):
-        return np.squeeze(array, axis=axes) if axes else array
-    return np.asarray(np.sum(array, axis=axes))
+    """An operand summed over the labels that it alone carries; most are bonds of size 1."""
+    axes, shape = plan.reductions[number], plan.reduced_shapes[number]
+    if not axes:
+        return operand
+    if shape is not None:
+        return operand.reshape(shape)
+    if all(operand.shape[axis] == 1 for axis in axes):
+        return np.squeeze(operand, axis=axes)
+    return np.asarray(np.sum(operand, axis=axes))
 
 
 def put_in_order(plan: Plan, last: Array, n_samples: int) -> Array:

@@ -63,78 +63,8 @@ def kernel_of(pair: Pair, batch_size: int) -> Kernel:
     return _Matmul(pair, batch_size) if pair.loops else _Dot(pair, batch_size)
 
 
-class _Dot(Kernel):
-    """One product of two matrices."""
-
-    def __init__(self, pair: Pair, batch_size: int) -> None:
-        network = pair.network
-        self.shape_a, self.shape_b = network.shape(pair.a, batch_size), network.shape(pair.b, batch_size)
-        self.shape_out = network.shape(pair.out, batch_size)
-        rows, inner, right = (network.size(group, batch_size) for group in (pair.rows, pair.contracted, pair.right))
-        self.copy_axes = tuple(pair.a.index(label) for label in pair.lying) if pair.copies_a else None
-        self.copied_shape = network.shape(pair.lying, batch_size)
-        # whether A lies as [contracted, rows], and C as [right, rows]
-        self.turns_a = bool(pair.rows) and pair.lying[0] not in pair.rows
-        self.turns_c = bool(pair.rows and pair.right) and pair.out[0] not in pair.rows
-        self.matrix_a = (inner, rows) if self.turns_a else (rows, inner)
-        self.matrix_b = (inner, right)
-        self.matrix_c = (right, rows) if self.turns_c else (rows, right)
-        self.order_b = tuple(pair.b.index(label) for label in pair.order_b)
-        self.lies_b = pair.order_b == pair.b
-        self.ordered_b = network.shape(pair.order_b, batch_size)
-        self.lies_turned_b = pair.lies_turned_b
-        self.turns_b = pair.work(batch_size).turns_b
-        self.turned_b = tuple(pair.b.index(label) for label in pair.turned_order_b)
-
-    def arrange(self, b: Array) -> Array:
-        if self.turns_b:
-            turned = np.ascontiguousarray(b.reshape(self.shape_b).transpose(self.turned_b))
-            return turned.reshape(self.matrix_b[::-1]).T
-        if not self.lies_b:
-            b = b.reshape(self.shape_b).transpose(self.order_b)
-        return b.reshape(self.matrix_b)
-
-    def restore(self, db: Array) -> Array:
-        if self.lies_turned_b:
-            return db.T.reshape(self.shape_b)
-        return db.reshape(self.shape_b) if self.lies_b else _unpermute(db.reshape(self.ordered_b), self.order_b)
-
-    def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        a = self._matrix_a(a)
-        into = None if out is None else out.reshape(self.matrix_c)
-        c = b.T.dot(a.T, into) if self.turns_c else a.dot(b, into)
-        return c if out is None else out
-
-    def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
-        dc = self._matrix_c(dc)
-        into = None if out is None or self.copy_axes is not None else out.reshape(self.matrix_a)
-        da = b.dot(dc.T, into) if self.turns_a else dc.dot(b.T, into)
-        if self.copy_axes is None:
-            return da if out is None else out
-        da = _unpermute(da.reshape(self.copied_shape), self.copy_axes)
-        if out is None:
-            return np.ascontiguousarray(da)
-        out[...] = da.reshape(out.shape)
-        return out
-
-    def to_b(self, dc: Array, a: Array) -> Array:
-        a, dc = self._matrix_a(a), self._matrix_c(dc)
-        # the transpose of a product, if B lies that way
-        return np.asarray(dc.T.dot(a).T if self.lies_turned_b else a.T.dot(dc))
-
-    def _matrix_a(self, a: Array) -> Array:
-        if self.copy_axes is not None:
-            a = np.ascontiguousarray(a.reshape(self.shape_a).transpose(self.copy_axes))
-        a = a.reshape(self.matrix_a)
-        return a.T if self.turns_a else a
-
-    def _matrix_c(self, c: Array) -> Array:
-        c = c.reshape(self.matrix_c)
-        return c.T if self.turns_c else c
-
-
-class _Matmul(Kernel):
-    """One call of matmul on stacks of matrices."""
+class _Matrices(Kernel):
+    """What is done to the operands of a matrix product, of one or of many: A may be copied first, B arranged."""
 
     def __init__(self, pair: Pair, batch_size: int) -> None:
         network = pair.network
@@ -142,26 +72,17 @@ class _Matmul(Kernel):
         self.shape_out = network.shape(pair.out, batch_size)
         self.copy_axes = tuple(pair.a.index(label) for label in pair.lying) if pair.copies_a else None
         self.copied_shape = network.shape(pair.lying, batch_size)
-        self.merged_a, self.axes_a = _view(network, pair.lying, (*pair.loops, pair.rows, pair.contracted), batch_size)
-        self.merged_c, self.axes_c = _view(network, pair.out, (*pair.loops, pair.rows, pair.right), batch_size)
-        shared = [run for run in pair.loops if run[0] in pair.b]
-        self.order_b = tuple(pair.b.index(label) for label in pair.order_b)
-        self.lies_b = pair.order_b == pair.b
-        self.ordered_b = network.shape(pair.order_b, batch_size)
+        # the size of every loop that B has, 1 for one that it has not, and the two axes of a matrix
         self.matrices_b = (
-            *(network.size(run, batch_size) if run in shared else 1 for run in pair.loops),
+            *(network.size(run, batch_size) if run[0] in pair.b else 1 for run in pair.loops),
             network.size(pair.contracted, batch_size),
             network.size(pair.right, batch_size),
         )
-        self.summed = tuple(k for k, run in enumerate(pair.loops) if run not in shared)
+        self.order_b = tuple(pair.b.index(label) for label in pair.order_b)
+        self.lies_b = pair.order_b == pair.b
+        self.ordered_b = network.shape(pair.order_b, batch_size)
         self.turns_b = pair.work(batch_size).turns_b
         self.turned_b = tuple(pair.b.index(label) for label in pair.turned_order_b)
-        self.parts = []
-        if self.summed:
-            axis, step = pair.summed_at_once(batch_size)
-            n = network.size(pair.loops[axis], batch_size)
-            before = (slice(None),) * axis
-            self.parts = [(*before, slice(start, start + step)) for start in range(0, max(n, 1), step)]
 
     def arrange(self, b: Array) -> Array:
         if self.turns_b:
@@ -173,6 +94,79 @@ class _Matmul(Kernel):
 
     def restore(self, db: Array) -> Array:
         return db.reshape(self.shape_b) if self.lies_b else _unpermute(db.reshape(self.ordered_b), self.order_b)
+
+    def _copied(self, a: Array) -> Array:
+        """A as it is read: a copy in another order where it does not lie so."""
+        return a if self.copy_axes is None else np.ascontiguousarray(a.reshape(self.shape_a).transpose(self.copy_axes))
+
+    def _copied_back(self, copied: Array, axes: Axes, out: Array | None) -> Array:
+        """What :meth:`_copied` came from; written into `out`, if given."""
+        da = _unpermute(copied.reshape(self.copied_shape), axes)
+        if out is None:
+            return np.ascontiguousarray(da)
+        out[...] = da.reshape(out.shape)
+        return out
+
+
+class _Dot(_Matrices):
+    """One product of two matrices."""
+
+    def __init__(self, pair: Pair, batch_size: int) -> None:
+        super().__init__(pair, batch_size)
+        inner, right = self.matrices_b
+        rows = pair.network.size(pair.rows, batch_size)
+        # whether A lies as [contracted, rows], and C as [right, rows]
+        self.turns_a = bool(pair.rows) and pair.lying[0] not in pair.rows
+        self.turns_c = bool(pair.rows and pair.right) and pair.out[0] not in pair.rows
+        self.matrix_a = (inner, rows) if self.turns_a else (rows, inner)
+        self.matrix_c = (right, rows) if self.turns_c else (rows, right)
+        self.lies_turned_b = pair.lies_turned_b
+
+    def restore(self, db: Array) -> Array:
+        return db.T.reshape(self.shape_b) if self.lies_turned_b else super().restore(db)
+
+    def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        a = self._matrix_a(a)
+        into = None if out is None else out.reshape(self.matrix_c)
+        c = b.T.dot(a.T, into) if self.turns_c else a.dot(b, into)
+        return c if out is None else out
+
+    def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
+        dc = self._matrix_c(dc)
+        into = None if out is None or self.copy_axes is not None else out.reshape(self.matrix_a)
+        da = b.dot(dc.T, into) if self.turns_a else dc.dot(b.T, into)
+        if self.copy_axes is not None:
+            return self._copied_back(da, self.copy_axes, out)
+        return da if out is None else out
+
+    def to_b(self, dc: Array, a: Array) -> Array:
+        a, dc = self._matrix_a(a), self._matrix_c(dc)
+        # the transpose of a product, if B lies that way
+        return np.asarray(dc.T.dot(a).T if self.lies_turned_b else a.T.dot(dc))
+
+    def _matrix_a(self, a: Array) -> Array:
+        a = self._copied(a).reshape(self.matrix_a)
+        return a.T if self.turns_a else a
+
+    def _matrix_c(self, c: Array) -> Array:
+        c = c.reshape(self.matrix_c)
+        return c.T if self.turns_c else c
+
+
+class _Matmul(_Matrices):
+    """One call of matmul on stacks of matrices."""
+
+    def __init__(self, pair: Pair, batch_size: int) -> None:
+        super().__init__(pair, batch_size)
+        network = pair.network
+        self.merged_a, self.axes_a = _view(network, pair.lying, (*pair.loops, pair.rows, pair.contracted), batch_size)
+        self.merged_c, self.axes_c = _view(network, pair.out, (*pair.loops, pair.rows, pair.right), batch_size)
+        self.summed = tuple(k for k, run in enumerate(pair.loops) if run[0] not in pair.b)
+        self.parts = []
+        if self.summed:
+            axis, n, step = pair.summed_at_once(batch_size)
+            before = (slice(None),) * axis
+            self.parts = [(*before, slice(start, start + step)) for start in range(0, max(n, 1), step)]
 
     def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
         a = self._matrices_a(a)
@@ -187,11 +181,7 @@ class _Matmul(Kernel):
         dc, b = self._matrices_c(dc), b.mT
         if self.copy_axes is not None:
             copied = self._to_lying(dc, b, np.empty(self.merged_a, dc.dtype))
-            da = _unpermute(copied.reshape(self.copied_shape), self.copy_axes)
-            if out is None:
-                return np.ascontiguousarray(da)
-            out[...] = da.reshape(out.shape)
-            return out
+            return self._copied_back(copied, self.copy_axes, out)
         if out is not None:
             return self._to_lying(dc, b, out)
         if self.axes_a is None:
@@ -215,9 +205,7 @@ class _Matmul(Kernel):
         return out
 
     def _matrices_a(self, a: Array) -> Array:
-        if self.copy_axes is not None:
-            a = np.ascontiguousarray(a.reshape(self.shape_a).transpose(self.copy_axes))
-        a = a.reshape(self.merged_a)
+        a = self._copied(a).reshape(self.merged_a)
         return a if self.axes_a is None else a.transpose(self.axes_a)
 
     def _matrices_c(self, c: Array) -> Array:

@@ -267,22 +267,21 @@ class Pair:
         loops = tuple(label for run in self.loops for label in run)
         return self.size((*loops, *self.contracted, *self.right), batch_size) if self.manner.sums_loops else 0
 
-    def summed_at_once(self, batch_size: int) -> tuple[int, int]:
-        """The number of the largest loop that the gradient of B is summed over, and how many values at a time."""
+    def summed_at_once(self, batch_size: int) -> tuple[int, int, int]:
+        """The largest loop that the gradient of B is summed over: its number, size, and how many values at a time."""
         axis = max(
             (k for k, run in enumerate(self.loops) if run[0] not in self.b),
             key=lambda k: self.size(self.loops[k], batch_size),
         )
         n, total = self.size(self.loops[axis], batch_size), self.entries_summed(batch_size)
-        return axis, max(1, n * _MOST_SUMMED // max(total, 1))
+        return axis, n, max(1, n * _MOST_SUMMED // max(total, 1))
 
     def entries_summed_at_once(self, batch_size: int) -> int:
         """How much of that is alive at once."""
         total = self.entries_summed(batch_size)
         if not total:
             return 0
-        axis, step = self.summed_at_once(batch_size)
-        n = self.size(self.loops[axis], batch_size)
+        _, n, step = self.summed_at_once(batch_size)
         return total // n * min(step, n)
 
     @cached_property
