@@ -14,6 +14,7 @@ __all__ = [
     "DType",
     "check_finite",
     "compute_dtype",
+    "contiguous",
     "inexact_dtype",
     "match_dtype",
     "parameter_dtype",
@@ -23,6 +24,8 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
+
+_NUMERIC = "biufc"
 
 
 def to_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
@@ -41,6 +44,8 @@ def to_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
     >>> to_numpy([1.0, 2.0]).dtype
     dtype('float64')
     """
+    if type(array) is np.ndarray and array.dtype.kind in _NUMERIC:
+        return array
     if isinstance(array, np.ma.MaskedArray):
         raise DTypeError(f"{name} is a masked array, whose mask would be lost. Pass array.filled(value) instead.")
     detach = getattr(array, "detach", None)
@@ -53,7 +58,7 @@ def to_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
             f"{getattr(array, 'device', 'unknown')}) cannot be read as a NumPy array: {str(error).rstrip('.')}. "
             "Pass numbers that numpy.asarray takes: dense, on the CPU, in a dtype that NumPy has, such as float32."
         ) from error
-    if result.dtype.kind not in "biufc":
+    if result.dtype.kind not in _NUMERIC:
         raise DTypeError(f"{name} has dtype {result.dtype}, which is not numeric. Pass real or complex numbers.")
     return result
 
@@ -67,7 +72,7 @@ def to_inexact(array: ArrayLike | Any, name: str = "array") -> Array:
     dtype('float64')
     """
     result = to_numpy(array, name)
-    return result.astype(inexact_dtype(result.dtype), copy=False)
+    return result if result.dtype.kind in "fc" else result.astype(np.float64)
 
 
 def inexact_dtype(*dtypes: DType) -> DType:
@@ -80,10 +85,14 @@ def inexact_dtype(*dtypes: DType) -> DType:
     >>> inexact_dtype(np.dtype("bool"))
     dtype('float64')
     """
-    first = dtypes[0]
-    same = first.isnative and all(dtype is first for dtype in dtypes)
-    result = first if same else np.result_type(*dtypes)
-    return result if result.kind in "fc" else np.dtype(np.float64)
+    result, *others = dtypes
+    for dtype in others:
+        if dtype is not result:
+            result = np.result_type(*dtypes)
+            break
+    if result.kind not in "fc":
+        return np.dtype(np.float64)
+    return result if result.isnative else result.newbyteorder("=")
 
 
 def parameter_dtype(dtype: DTypeLike, source: DType | None = None) -> DType:
@@ -114,7 +123,7 @@ def parameter_dtype(dtype: DTypeLike, source: DType | None = None) -> DType:
 
 def compute_dtype(dtype: DType) -> DType:
     """The dtype to accumulate in: float32 for float16, otherwise `dtype` itself."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
+    return np.dtype(np.float32) if dtype.char == "e" else dtype
 
 
 def match_dtype(array: Array, dtype: DType) -> Array:
@@ -123,11 +132,22 @@ def match_dtype(array: Array, dtype: DType) -> Array:
     The gradient of a real operand of a complex product is the real part, because the
     real operand can move along the real axis only.
     """
-    if array.dtype == dtype:
+    if array.dtype is dtype or array.dtype == dtype:
         return array
     if array.dtype.kind == "c" and dtype.kind != "c":
         array = array.real
     return array.astype(dtype, copy=False)
+
+
+def contiguous(array: Array) -> Array:
+    """`array`, or a copy of it, in which the entries lie in the order of the axes.
+
+    Examples
+    --------
+    >>> contiguous(np.ones((3, 2)).T).flags.c_contiguous
+    True
+    """
+    return array if array.flags.c_contiguous else array.copy()
 
 
 def check_finite(array: Array, name: str) -> None:

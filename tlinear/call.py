@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_bias, check_features, check_input
-from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, to_inexact
+from tlinear.arrays import Array, DType, compute_dtype, contiguous, inexact_dtype, to_inexact
 from tlinear.contraction.options import Mode, PlanOptions, is_training
 from tlinear.contraction.plan import Plan
 from tlinear.contraction.search import plan_for
@@ -24,8 +23,7 @@ __all__ = ["Call", "Features", "check_weight", "named_parameters", "weight_and_b
 Features: TypeAlias = tuple[int | None, int | None]
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """The checked arguments of one call, and the plan for them.
 
     Attributes
@@ -62,43 +60,46 @@ class Call:
     ) -> Call:
         """Check everything, and look up the plan."""
         check_weight(weight)
-        in_shape = weight.in_shape
-        n_in, n_out = check_features("in", features[0], in_shape), check_features("out", features[1], weight.out_shape)
-        array = check_input(x, n_in, in_shape)
+        n_in, n_out = features
+        if n_in != weight.in_features:
+            n_in = check_features("in", n_in, weight.in_shape)
+        if n_out != weight.out_features:
+            n_out = check_features("out", n_out, weight.out_shape)
+        array = check_input(x, n_in, weight.in_shape)
         offset = None if bias is None else check_bias(bias, n_out)
         dtypes = (array.dtype, weight.dtype) if offset is None else (array.dtype, weight.dtype, offset.dtype)
         result_dtype = inexact_dtype(*dtypes)
         dtype = compute_dtype(result_dtype)
-        n_samples = math.prod(array.shape[:-1])
         taken = 0
         if options.memory_limit is not None:
             taken = _converted_bytes(array, weight, (n_in, n_out), result_dtype, training=is_training(mode))
-        plan = plan_for(weight.layer_network, options, mode, n_samples, dtype, taken_bytes=taken)
-        return cls(array, weight, offset, n_in, n_out, plan, _flatten(array, in_shape, dtype), result_dtype)
+        plan = plan_for(weight.layer_network, options, mode, array.size // n_in, dtype, taken_bytes=taken)
+        return cls(array, weight, offset, n_in, n_out, plan, _flatten(array, weight.in_shape, dtype), result_dtype)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The batch axes."""
         return self.x.shape[:-1]
 
-    def operands(self) -> tuple[Array, ...]:
+    def operands(self) -> list[Array]:
         """The operands of the plan's network, in the dtype computed in."""
-        dtype, operands = self.plan.dtype, self.weight.operands.values()
-        return (self.flat, *(array if array.dtype == dtype else array.astype(dtype) for array in operands))
+        dtype = self.plan.dtype
+        return [self.flat, *[array.astype(dtype, copy=False) for array in self.weight.operands.values()]]
 
     def flatten(self, array: Array, modes: tuple[int, ...]) -> Array:
         """``[.., features]`` as ``[b, *modes]``, padded with zeros, in the dtype computed in."""
         return _flatten(array, modes, self.plan.dtype)
 
     def merge(self, array: Array, features: int) -> Array:
-        """``[b, *modes]`` as ``[.., features]``, the padding cropped."""
-        held = math.prod(array.shape[1:])
-        merged = array.reshape(*self.batch_shape, held)
-        return merged if features == held else np.ascontiguousarray(merged[..., :features])
+        """``[b, *modes]`` as ``[.., features]``, contiguous, the padding cropped."""
+        batch_shape = self.x.shape[:-1]
+        held = array.size // math.prod(batch_shape) if array.size else math.prod(array.shape[1:])
+        merged = array.reshape(*batch_shape, held)
+        return contiguous(merged if features == held else merged[..., :features])
 
     def output(self, result: Array) -> Array:
         """A result ``[b, o1..om]`` with the bias added, in the shape and dtype of y."""
-        y = np.ascontiguousarray(self.merge(result, self.out_features))
+        y = self.merge(result, self.out_features)
         if self.bias is not None:
             # the result is this call's own, so that nobody sees it change
             y = np.add(y, self.bias, out=y) if y.dtype == self.result_dtype else y + self.bias
@@ -131,14 +132,15 @@ def check_weight(weight: FactorizedTensor) -> None:
 
 def _flatten(array: Array, modes: tuple[int, ...], dtype: DType) -> Array:
     """``[.., features]``, padded with zeros to what the modes hold, as ``[b, *modes]``."""
-    held = math.prod(modes)
-    if array.shape[-1] < held:
+    features, held = array.shape[-1], math.prod(modes)
+    n_samples = array.size // features
+    if features < held:
         padded = np.zeros((*array.shape[:-1], held), dtype)
-        padded[..., : array.shape[-1]] = array
+        padded[..., :features] = array
         array = padded
     elif array.dtype != dtype:
         array = array.astype(dtype, order="C")
-    return array.reshape(math.prod(array.shape[:-1]), *modes)
+    return array.reshape(n_samples, *modes)
 
 
 def _converted_bytes(

@@ -8,7 +8,6 @@ feature, and y is cropped, so that the layer is that of ``W.to_matrix()[:out_fea
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_cotangent, check_tangent
-from tlinear.arrays import Array, compute_dtype, inexact_dtype, match_dtype
+from tlinear.arrays import Array, compute_dtype, contiguous, inexact_dtype, match_dtype
 from tlinear.call import Call, Features, check_weight, named_parameters
 from tlinear.contraction.execute import contract, intermediates, push_forward
 from tlinear.contraction.options import Implementation, Mode, Optimize, PlanOptions
@@ -152,18 +151,15 @@ class Pullback:
         call = self.call
         cotangent = check_cotangent(dy, (*call.batch_shape, call.out_features), call.result_dtype)
         found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape))
-        parameters = {
-            name: np.ascontiguousarray(match_dtype(found[k], operand.dtype)).reshape(operand.shape)
-            for k, (name, operand) in enumerate(named_parameters(call.weight, None).items(), start=1)
-            if k in found
-        }
+        dx = call.merge(found.pop(0), call.in_features) if 0 in found else None
+        operands = list(call.weight.operands.items())
+        parameters = {}
+        for k, gradient in found.items():
+            name, operand = operands[k - 1]
+            parameters[f"weight.{name}"] = contiguous(match_dtype(gradient, operand.dtype))
         if call.bias is not None and self.wants_bias:
             parameters["bias"] = bias_gradient(cotangent, call.bias)
-        dx = None
-        if 0 in found:
-            dx = match_dtype(call.merge(found[0], call.in_features), inexact_dtype(call.x.dtype))
-            dx = np.ascontiguousarray(dx).reshape(call.x.shape)
-        return Gradients(dx, parameters)
+        return Gradients(None if dx is None else match_dtype(dx, inexact_dtype(call.x.dtype)), parameters)
 
 
 def linear_vjp(
@@ -308,6 +304,6 @@ def linear_trace(
 
 def bias_gradient(cotangent: Array, bias: Array) -> Array:
     """The sum of a cotangent over all batch axes, in the dtype of the bias."""
-    flat = cotangent.reshape(math.prod(cotangent.shape[:-1]), cotangent.shape[-1])
+    flat = cotangent.reshape(-1, cotangent.shape[-1])
     total = np.add.reduce(flat, axis=0, dtype=compute_dtype(inexact_dtype(cotangent.dtype)))
-    return np.ascontiguousarray(match_dtype(total, bias.dtype))
+    return contiguous(match_dtype(total, bias.dtype))

@@ -110,7 +110,7 @@ def pullback(n=16, r=1024):
 def calls():
     tiny = Network(("A", "B"), ((0, 2), (2, 1)), (0, 1), ((0, 2), (1, 2), (2, 2)), n_in=1, n_modes=2)
     kernel, two = kernel_of(next(ways(tiny, (0, 2), (2, 1), {0, 1})), 1), ones(2, 2)
-    return seconds(lambda: [kernel(two, two) for _ in range(1000)]) / 1000
+    return seconds(lambda: [kernel.forward(two, two) for _ in range(1000)]) / 1000
 
 
 def packing(rows=4096, inner=1024, right=4):

@@ -45,7 +45,7 @@ def contract_weights(plan: Plan, operands: Sequence[Array], *, drop: bool = Fals
     """Every operand, and the result of each step that has no batch; with `drop`, nothing once it is used."""
     slots = _reduced(plan, operands)
     for kernel, a, b in plan.weight_program:
-        slots.append(kernel(slots[a], kernel.arrange(slots[b])))
+        slots.append(kernel.forward(slots[a], kernel.arrange(slots[b])))
         if drop:
             slots[a] = slots[b] = _DROPPED
     return slots
@@ -54,7 +54,7 @@ def contract_weights(plan: Plan, operands: Sequence[Array], *, drop: bool = Fals
 def arrange_weights(plan: Plan, slots: Sequence[Array]) -> list[Array]:
     """What the input meets in each step that has a batch, as it meets it."""
     # the number of samples is all the same to what has no batch
-    return [kernel.arrange(slots[b]) for kernel, b in plan.batch_program(1)]
+    return [kernel.arrange(slots[b]) for kernel, b in zip(plan.batch_kernels(1), plan.met, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,37 @@ class Starts:
 
 def pass_through(plan: Plan, x: Array, arranged: Sequence[Array], starts: Starts | None = None) -> Array:
     """The input through the steps that have a batch, chunk by chunk; what they start from goes to `starts`."""
-    if len(x) <= plan.chunk_size:
-        return _through(plan, x, arranged, None, starts)
-    result = _room_for_result(plan, len(x))
-    for rows in chunks_of(plan, len(x)):
-        _through(plan, x[rows], arranged, result[rows], starts)
+    n_samples = len(x)
+    if n_samples <= plan.chunk_size:
+        return put_in_order(plan, _through(plan.batch_kernels(n_samples), x, arranged, starts), n_samples)
+    result = _room_for_result(plan, n_samples)
+    for rows in chunks_of(plan, n_samples):
+        *kernels, last = plan.batch_kernels(rows.stop - rows.start)
+        if plan.lies_in_order:
+            start = _through(kernels, x[rows], arranged, starts)
+            if starts is not None:
+                starts.chunks[-1].append(start if starts.keep[-1] else None)
+            last.forward_into(start, arranged[-1], result[rows])
+            del start  # before the next chunk makes its own
+        else:
+            made = _through((*kernels, last), x[rows], arranged, starts)
+            result[rows] = put_in_order(plan, made, rows.stop - rows.start)
+            del made
     return result
+
+
+def _through(kernels: Sequence[Kernel], x: Array, arranged: Sequence[Array], starts: Starts | None) -> Array:
+    """Some samples through some of the steps that have a batch, from the first."""
+    if starts is None:
+        for kernel, met in zip(kernels, arranged, strict=False):
+            x = kernel.forward(x, met)
+        return x
+    chunk: list[Array | None] = []
+    starts.chunks.append(chunk)
+    for kernel, met, keep in zip(kernels, arranged, starts.keep, strict=False):
+        chunk.append(x if keep else None)
+        x = kernel.forward(x, met)
+    return x
 
 
 def intermediates(plan: Plan, operands: Sequence[Array]) -> Iterator[tuple[str, str, Array]]:
@@ -81,7 +106,7 @@ def intermediates(plan: Plan, operands: Sequence[Array]) -> Iterator[tuple[str, 
     slots = _reduced(plan, operands)
     for step in plan.steps:
         kernel = kernel_of(step.pair, batch_size)
-        result = kernel(slots[step.a], kernel.arrange(slots[step.b])).reshape(kernel.shape_out)
+        result = kernel.forward(slots[step.a], kernel.arrange(slots[step.b])).reshape(kernel.shape_out)
         slots.append(result)
         yield step.name, plan.equation(step), result
 
@@ -96,19 +121,19 @@ def push_forward(plan: Plan, operands: Sequence[Array], tangents: Sequence[Array
     for kernel, a, b in plan.weight_program:
         meets, moved = kernel.arrange(slots[b]), _arranged(kernel, moving[b])
         moving.append(_product_rule(kernel, slots[a], moving[a], meets, moved))
-        slots.append(kernel(slots[a], meets))
+        slots.append(kernel.forward(slots[a], meets))
     if not plan.batch_steps:
         result, last = put_in_order(plan, slots[-1], 1), moving[-1]
         return result, np.zeros_like(result) if last is None else put_in_order(plan, last, 1)
     arranged = arrange_weights(plan, slots)
-    tangent_of = [_arranged(kernel, moving[b]) for kernel, b in plan.batch_program(1)]
+    tangents_met = [_arranged(kernel, moving[b]) for kernel, b in zip(plan.batch_kernels(1), plan.met, strict=True)]
     x, dx = slots[0], moving[0]
     result, change = _room_for_result(plan, len(x)), _room_for_result(plan, len(x))
     for rows in chunks_of(plan, len(x)):
         c, dc, n = x[rows], None if dx is None else dx[rows], rows.stop - rows.start
-        for (kernel, _), meets, moved in zip(plan.batch_program(n), arranged, tangent_of, strict=True):
-            dc = _product_rule(kernel, c, dc, meets, moved)
-            c = kernel(c, meets)
+        for kernel, met, moved in zip(plan.batch_kernels(n), arranged, tangents_met, strict=True):
+            dc = _product_rule(kernel, c, dc, met, moved)
+            c = kernel.forward(c, met)
         result[rows] = put_in_order(plan, c, n)
         change[rows] = 0 if dc is None else put_in_order(plan, dc, n)
     return result, change
@@ -121,29 +146,9 @@ def _arranged(kernel: Kernel, b: Array | None) -> Array | None:
 def _product_rule(kernel: Kernel, a: Array, da: Array | None, b: Array, db: Array | None) -> Array | None:
     """``dA * B + A * dB``, B and dB arranged; None stands for zero."""
     if da is None or db is None:
-        return kernel(da, b) if da is not None else kernel(a, db) if db is not None else None
-    total = kernel(da, b)
-    return np.add(total, kernel(a, db), out=total)
-
-
-def _through(plan: Plan, x: Array, arranged: Sequence[Array], out: Array | None, starts: Starts | None) -> Array:
-    """Some samples through the steps that have a batch, into `out` if given."""
-    n_samples, into = len(x), out if plan.lies_in_order else None
-    program = plan.batch_program(n_samples)
-    last = len(program) - 1
-    chunk: list[Array | None] = []
-    for k, (kernel, _) in enumerate(program):
-        if starts is not None:
-            chunk.append(x if starts.keep[k] else None)
-        x = kernel(x, arranged[k], into if k == last else None)
-    if starts is not None:
-        starts.chunks.append(chunk)
-    if into is not None:
-        return into
-    result = put_in_order(plan, x, n_samples)
-    if out is not None:
-        out[...] = result
-    return result
+        return kernel.forward(da, b) if da is not None else kernel.forward(a, db) if db is not None else None
+    total = kernel.forward(da, b)
+    return np.add(total, kernel.forward(a, db), out=total)
 
 
 def _room_for_result(plan: Plan, n_samples: int) -> Array:
@@ -163,7 +168,10 @@ def _batch_size(plan: Plan, operands: Sequence[Array]) -> int:
 
 def _reduced(plan: Plan, operands: Sequence[Array]) -> list[Array]:
     """The operands summed over the labels that they alone carry."""
-    return [reduce_operand(plan, number, operand) for number, operand in enumerate(operands)]
+    slots = list(operands)
+    for number in plan.reduced_operands:
+        slots[number] = reduce_operand(plan, number, slots[number])
+    return slots
 
 
 def reduce_operand(plan: Plan, number: int, operand: Array) -> Array:

@@ -3,12 +3,16 @@
 With ``C = A * B``: ``dA = dC * conj(B)`` and ``dB = dC * conj(A)``, each summed over what the operand
 does not carry, so that a pair costs two of its own kind to differentiate.  Both read and write the
 views that the forward pass reads and writes.
+
+Small layers take no longer than their calls do, so that everything that can be decided is decided
+here, once: a kernel is a few functions of arrays, in which no question is left.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,33 +22,41 @@ from tlinear.contraction.pair import Pair, common_runs
 
 __all__ = ["Kernel", "kernel_of"]
 
-Axes = tuple[int, ...]
+Axes: TypeAlias = tuple[int, ...]
+Shape: TypeAlias = tuple[int, ...]
+Read: TypeAlias = Callable[[Array], Array]
+Contract: TypeAlias = Callable[[Array, Array], Array]
+ContractInto: TypeAlias = Callable[[Array, Array, Array], Array]
 
 
-class Kernel(ABC):
-    """What a pair does to arrays of one batch size.  Arrays may come in any shape: they are read in order."""
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What a pair does to arrays of one batch size.  Arrays may come in any shape: they are read in order.
 
-    shape_out: tuple[int, ...]
+    Attributes
+    ----------
+    shape_out : tuple of int
+        The shape of C, axis by label.
+    arrange : function
+        B as A meets it: a copy where it does not lie so.
+    restore : function
+        What `to_b` returned, with the labels of B as axes.
+    forward, forward_into : function
+        ``C``, from A and arranged B; written into a third argument, which is contiguous.
+    to_a, to_a_into : function
+        ``dA`` from ``dC`` and ``conj(B)`` arranged; written into a third argument, which is contiguous.
+    to_b : function
+        ``dB``, arranged, from ``dC`` and ``conj(A)``.
+    """
 
-    @abstractmethod
-    def arrange(self, b: Array) -> Array:
-        """B as A meets it: a copy where it does not lie so."""
-
-    @abstractmethod
-    def restore(self, db: Array) -> Array:
-        """What :meth:`to_b` returned, with the labels of B as axes."""
-
-    @abstractmethod
-    def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        """``C``, from A and arranged B; written into `out`, if given, which is contiguous."""
-
-    @abstractmethod
-    def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
-        """``dA`` from ``dC`` and ``conj(B)`` arranged; written into `out`, if given, which is contiguous."""
-
-    @abstractmethod
-    def to_b(self, dc: Array, a: Array) -> Array:
-        """``dB``, arranged, from ``dC`` and ``conj(A)``."""
+    shape_out: Shape
+    arrange: Read
+    restore: Read
+    forward: Contract
+    forward_into: ContractInto
+    to_a: Contract
+    to_a_into: ContractInto
+    to_b: Contract
 
 
 def kernel_of(pair: Pair, batch_size: int) -> Kernel:
@@ -55,216 +67,303 @@ def kernel_of(pair: Pair, batch_size: int) -> Kernel:
     >>> net = Network(("A", "B"), ((0, 2), (2, 1)), (0, 1), ((0, 2), (1, 4), (2, 3)), n_in=1, n_modes=2)
     >>> pair = Pair(net, a=(0, 2), b=(2, 1), out=(0, 1), lying=(0, 2), loops=(), rows=(0,), contracted=(2,), right=(1,))
     >>> kernel = kernel_of(pair, batch_size=1)
-    >>> kernel(np.ones((2, 3)), kernel.arrange(np.ones((3, 4)))).shape
+    >>> kernel.forward(np.ones((2, 3)), kernel.arrange(np.ones((3, 4)))).shape
     (2, 4)
     """
     if pair.is_product:
-        return _Product(pair, batch_size)
-    return _Matmul(pair, batch_size) if pair.loops else _Dot(pair, batch_size)
+        return _product(pair, batch_size)
+    has_loops = any(pair.size(run, batch_size) != 1 for run in pair.loops)
+    return _matmul(pair, batch_size) if has_loops else _dot(pair, batch_size)
 
 
-class _Matrices(Kernel):
-    """What is done to the operands of a matrix product, of one or of many: A may be copied first, B arranged."""
-
-    def __init__(self, pair: Pair, batch_size: int) -> None:
-        network = pair.network
-        self.shape_a, self.shape_b = network.shape(pair.a, batch_size), network.shape(pair.b, batch_size)
-        self.shape_out = network.shape(pair.out, batch_size)
-        self.copy_axes = tuple(pair.a.index(label) for label in pair.lying) if pair.copies_a else None
-        self.copied_shape = network.shape(pair.lying, batch_size)
-        # the size of every loop that B has, 1 for one that it has not, and the two axes of a matrix
-        self.matrices_b = (
-            *(network.size(run, batch_size) if run[0] in pair.b else 1 for run in pair.loops),
-            network.size(pair.contracted, batch_size),
-            network.size(pair.right, batch_size),
-        )
-        self.order_b = tuple(pair.b.index(label) for label in pair.order_b)
-        self.lies_b = pair.order_b == pair.b
-        self.ordered_b = network.shape(pair.order_b, batch_size)
-        self.turns_b = pair.work(batch_size).turns_b
-        self.turned_b = tuple(pair.b.index(label) for label in pair.turned_order_b)
-
-    def arrange(self, b: Array) -> Array:
-        if self.turns_b:
-            turned = np.ascontiguousarray(b.reshape(self.shape_b).transpose(self.turned_b))
-            return turned.reshape(self.matrices_b[:-2] + self.matrices_b[:-3:-1]).mT
-        if not self.lies_b:
-            b = b.reshape(self.shape_b).transpose(self.order_b)
-        return b.reshape(self.matrices_b)
-
-    def restore(self, db: Array) -> Array:
-        return db.reshape(self.shape_b) if self.lies_b else _unpermute(db.reshape(self.ordered_b), self.order_b)
-
-    def _copied(self, a: Array) -> Array:
-        """A as it is read: a copy in another order where it does not lie so."""
-        return a if self.copy_axes is None else np.ascontiguousarray(a.reshape(self.shape_a).transpose(self.copy_axes))
-
-    def _copied_back(self, copied: Array, axes: Axes, out: Array | None) -> Array:
-        """What :meth:`_copied` came from; written into `out`, if given."""
-        da = _unpermute(copied.reshape(self.copied_shape), axes)
-        if out is None:
-            return np.ascontiguousarray(da)
-        out[...] = da.reshape(out.shape)
-        return out
+# ------------------------------------------------------------------------------------------------------ one product
 
 
-class _Dot(_Matrices):
-    """One product of two matrices."""
+def _dot(pair: Pair, batch_size: int) -> Kernel:
+    """One product of two matrices: the loops, if any, are of one value."""
+    network = pair.network
+    rows, inner, right = (network.size(labels, batch_size) for labels in (pair.rows, pair.contracted, pair.right))
+    # whether A lies as [contracted, rows], and C as [right, rows]
+    turns_a = bool(pair.rows) and pair.lying.index(pair.contracted[0]) < pair.lying.index(pair.rows[0])
+    turns_c = bool(pair.rows and pair.right) and pair.out.index(pair.right[0]) < pair.out.index(pair.rows[0])
+    copied = _copier(pair, batch_size)
+    a, at = _matrix(rows, inner, turned=turns_a, copied=copied)
+    c, ct = _matrix(rows, right, turned=turns_c)
+    forward, to_a, to_b = _times(inner), _times(right), _times(rows)
+    turned_b = pair.b == pair.turned_order_b != pair.order_b
+    restore = _restorer(pair, batch_size, turned=turned_b)
+    from_copy = _back_from_copy(pair, batch_size)
+    shape_c, shape_a = ((right, rows) if turns_c else (rows, right)), ((inner, rows) if turns_a else (rows, inner))
 
-    def __init__(self, pair: Pair, batch_size: int) -> None:
-        super().__init__(pair, batch_size)
-        inner, right = self.matrices_b
-        rows = pair.network.size(pair.rows, batch_size)
-        # whether A lies as [contracted, rows], and C as [right, rows]
-        self.turns_a = bool(pair.rows) and pair.lying[0] not in pair.rows
-        self.turns_c = bool(pair.rows and pair.right) and pair.out[0] not in pair.rows
-        self.matrix_a = (inner, rows) if self.turns_a else (rows, inner)
-        self.matrix_c = (right, rows) if self.turns_c else (rows, right)
-        self.lies_turned_b = pair.lies_turned_b
+    if turns_c:
 
-    def restore(self, db: Array) -> Array:
-        return db.T.reshape(self.shape_b) if self.lies_turned_b else super().restore(db)
+        def run(x: Array, b: Array) -> Array:
+            return forward(b.T, at(x))
 
-    def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        a = self._matrix_a(a)
-        into = None if out is None else out.reshape(self.matrix_c)
-        c = b.T.dot(a.T, into) if self.turns_c else a.dot(b, into)
-        return c if out is None else out
+        def run_into(x: Array, b: Array, out: Array) -> Array:
+            forward(b.T, at(x), out.reshape(shape_c))
+            return out
 
-    def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
-        dc = self._matrix_c(dc)
-        into = None if out is None or self.copy_axes is not None else out.reshape(self.matrix_a)
-        da = b.dot(dc.T, into) if self.turns_a else dc.dot(b.T, into)
-        if self.copy_axes is not None:
-            return self._copied_back(da, self.copy_axes, out)
-        return da if out is None else out
+    else:
 
-    def to_b(self, dc: Array, a: Array) -> Array:
-        a, dc = self._matrix_a(a), self._matrix_c(dc)
-        # the transpose of a product, if B lies that way
-        return np.asarray(dc.T.dot(a).T if self.lies_turned_b else a.T.dot(dc))
+        def run(x: Array, b: Array) -> Array:
+            return forward(a(x), b)
 
-    def _matrix_a(self, a: Array) -> Array:
-        a = self._copied(a).reshape(self.matrix_a)
-        return a.T if self.turns_a else a
+        def run_into(x: Array, b: Array, out: Array) -> Array:
+            forward(a(x), b, out.reshape(shape_c))
+            return out
 
-    def _matrix_c(self, c: Array) -> Array:
-        c = c.reshape(self.matrix_c)
-        return c.T if self.turns_c else c
+    if turns_a:
+
+        def pull(dc: Array, b: Array) -> Array:
+            return to_a(b, ct(dc))
+
+        def pull_into(dc: Array, b: Array, out: Array) -> Array:
+            to_a(b, ct(dc), out.reshape(shape_a))
+            return out
+
+    else:
+
+        def pull(dc: Array, b: Array) -> Array:
+            return to_a(c(dc), b.T)
+
+        def pull_into(dc: Array, b: Array, out: Array) -> Array:
+            to_a(c(dc), b.T, out.reshape(shape_a))
+            return out
+
+    if turned_b:
+
+        def pull_b(dc: Array, x: Array) -> Array:
+            return to_b(ct(dc), a(x)).T
+
+    else:
+
+        def pull_b(dc: Array, x: Array) -> Array:
+            return to_b(at(x), c(dc))
+
+    back, back_into = _through_copy(pull, pull_into, from_copy)
+    shape_out = network.shape(pair.out, batch_size)
+    return Kernel(shape_out, _arranger(pair, batch_size), restore, run, run_into, back, back_into, pull_b)
 
 
-class _Matmul(_Matrices):
+def _matrix(rows: int, columns: int, *, turned: bool, copied: Read | None = None) -> tuple[Read, Read]:
+    """How an array is read as ``[rows, columns]``, and as its transpose; `turned` where it lies as that."""
+    shape = (columns, rows) if turned else (rows, columns)
+
+    def as_lying(array: Array) -> Array:
+        return array.reshape(shape)
+
+    def as_turned(array: Array) -> Array:
+        return array.reshape(shape).T
+
+    if copied is not None:
+
+        def as_lying(array: Array) -> Array:
+            return copied(array).reshape(shape)
+
+        def as_turned(array: Array) -> Array:
+            return copied(array).reshape(shape).T
+
+    return (as_turned, as_lying) if turned else (as_lying, as_turned)
+
+
+def _times(inner: int) -> Callable[..., Array]:
+    """The product of two matrices with `inner` entries to sum over; columns times rows are no work for BLAS."""
+    return np.multiply if inner == 1 else np.ndarray.dot
+
+
+# ------------------------------------------------------------------------------------------------------ many products
+
+
+def _matmul(pair: Pair, batch_size: int) -> Kernel:
     """One call of matmul on stacks of matrices."""
+    network = pair.network
+    lying_a = _view(network, pair.lying, (*pair.loops, pair.rows, pair.contracted), batch_size)
+    lying_c = _view(network, pair.out, (*pair.loops, pair.rows, pair.right), batch_size)
+    copied = _copier(pair, batch_size)
+    a, c = _reader(*lying_a, copied), _reader(*lying_c)
+    run, run_into = _stacks(network.size(pair.contracted, batch_size), a, None, lying_c)
+    pull, pull_into = _stacks(network.size(pair.right, batch_size), c, _turned, lying_a)
+    back, back_into = _through_copy(pull, pull_into, _back_from_copy(pair, batch_size))
+    shape_out, arrange = network.shape(pair.out, batch_size), _arranger(pair, batch_size)
+    to_b = _stacks_summed(pair, batch_size, a, c)
+    return Kernel(shape_out, arrange, _restorer(pair, batch_size), run, run_into, back, back_into, to_b)
 
-    def __init__(self, pair: Pair, batch_size: int) -> None:
-        super().__init__(pair, batch_size)
-        network = pair.network
-        self.merged_a, self.axes_a = _view(network, pair.lying, (*pair.loops, pair.rows, pair.contracted), batch_size)
-        self.merged_c, self.axes_c = _view(network, pair.out, (*pair.loops, pair.rows, pair.right), batch_size)
-        self.summed = tuple(k for k, run in enumerate(pair.loops) if run[0] not in pair.b)
-        self.parts = []
-        if self.summed:
-            axis, n, step = pair.summed_at_once(batch_size)
-            before = (slice(None),) * axis
-            self.parts = [(*before, slice(start, start + step)) for start in range(0, max(n, 1), step)]
 
-    def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        a = self._matrices_a(a)
-        if out is None:
-            if self.axes_c is None:
-                return _matmul(a, b)
-            out = np.empty(self.merged_c, a.dtype)
-        _matmul(a, b, self._matrices_c(out))
+def _stacks(
+    inner: int, read: Read, turn: Read | None, lying: tuple[Shape, Axes | None]
+) -> tuple[Contract, ContractInto]:
+    """The products of stacks of matrices, the second perhaps turned, written so that the result lies as asked for."""
+    shape, axes = lying
+    times = np.multiply if inner == 1 else np.matmul
+
+    def into(first: Array, second: Array, out: Array) -> Array:
+        view = out.reshape(shape)
+        times(
+            read(first),
+            second if turn is None else turn(second),
+            out=view if axes is None else view.transpose(axes),
+        )
         return out
 
-    def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
-        dc, b = self._matrices_c(dc), b.mT
-        if self.copy_axes is not None:
-            copied = self._to_lying(dc, b, np.empty(self.merged_a, dc.dtype))
-            return self._copied_back(copied, self.copy_axes, out)
-        if out is not None:
-            return self._to_lying(dc, b, out)
-        if self.axes_a is None:
-            return _matmul(dc, b)
-        return self._to_lying(dc, b, np.empty(self.merged_a, dc.dtype))
+    if axes is not None:
+        return lambda first, second: into(first, second, np.empty(shape, first.dtype)), into
+    if turn is not None:
+        return lambda first, second: times(read(first), turn(second)), into
+    return lambda first, second: times(read(first), second), into
 
-    def to_b(self, dc: Array, a: Array) -> Array:
-        at, c = self._matrices_a(a).mT, self._matrices_c(dc)
-        if not self.summed:
-            return _matmul(at, c)
+
+def _turned(b: Array) -> Array:
+    return b.mT
+
+
+def _stacks_summed(pair: Pair, batch_size: int, a: Read, c: Read) -> Contract:
+    """``dB``: the products of stacks, summed over the loops that B does not have."""
+    times = np.multiply if pair.network.size(pair.rows, batch_size) == 1 else np.matmul
+    summed = tuple(k for k, run in enumerate(pair.loops) if not _loops_of_b(pair) or run[0] not in pair.b)
+    if not any(run[0] not in pair.b for run in pair.loops):
+        return lambda dc, x: times(a(x).mT, c(dc))
+    axis, n, step = pair.summed_at_once(batch_size)
+    before = (slice(None),) * axis
+    parts = [(*before, slice(start, start + step)) for start in range(0, max(n, 1), step)]
+
+    def pull(dc: Array, x: Array) -> Array:
         # some values of a loop at a time, so that what is summed stays in the cache
-        total = None
-        for part in self.parts:
-            db = np.add.reduce(_matmul(at[part], c[part]), axis=self.summed)
+        at, matrices, total = a(x).mT, c(dc), None
+        for part in parts:
+            db = np.add.reduce(times(at[part], matrices[part]), axis=summed)
             total = db if total is None else np.add(total, db, out=total)
         return np.asarray(total)
 
-    def _to_lying(self, dc: Array, b: Array, out: Array) -> Array:
-        merged = out.reshape(self.merged_a)
-        _matmul(dc, b, merged if self.axes_a is None else merged.transpose(self.axes_a))
+    return pull
+
+
+# ------------------------------------------------------------------------------------- how operands of products lie
+
+
+def _reader(shape: Shape, axes: Axes | None, copied: Read | None = None) -> Read:
+    """How an array is read: in `shape`, with `axes` in another order, if any, perhaps after a copy."""
+    if copied is not None:
+        if axes is None:
+            return lambda array: copied(array).reshape(shape)
+        return lambda array: copied(array).reshape(shape).transpose(axes)
+    if axes is None:
+        return lambda array: array.reshape(shape)
+    return lambda array: array.reshape(shape).transpose(axes)
+
+
+def _copier(pair: Pair, batch_size: int) -> Read | None:
+    """A in another order, where it is copied first."""
+    if not pair.copies_a:
+        return None
+    shape, axes = pair.network.shape(pair.a, batch_size), tuple(pair.a.index(label) for label in pair.lying)
+    return lambda a: np.ascontiguousarray(a.reshape(shape).transpose(axes))
+
+
+def _back_from_copy(pair: Pair, batch_size: int) -> Read | None:
+    """What A was copied to, as views with the axes of A."""
+    if not pair.copies_a:
+        return None
+    shape, axes = pair.network.shape(pair.lying, batch_size), tuple(pair.lying.index(label) for label in pair.a)
+    return lambda copied: copied.reshape(shape).transpose(axes)
+
+
+def _through_copy(pull: Contract, pull_into: ContractInto, from_copy: Read | None) -> tuple[Contract, ContractInto]:
+    """The pullbacks to A from those to what it was copied to."""
+    if from_copy is None:
+        return pull, pull_into
+
+    def into(dc: Array, b: Array, out: Array) -> Array:
+        out[...] = from_copy(pull(dc, b)).reshape(out.shape)
         return out
 
-    def _matrices_a(self, a: Array) -> Array:
-        a = self._copied(a).reshape(self.merged_a)
-        return a if self.axes_a is None else a.transpose(self.axes_a)
-
-    def _matrices_c(self, c: Array) -> Array:
-        c = c.reshape(self.merged_c)
-        return c if self.axes_c is None else c.transpose(self.axes_c)
+    return lambda dc, b: np.ascontiguousarray(from_copy(pull(dc, b))), into
 
 
-class _Product(Kernel):
+def _arranger(pair: Pair, batch_size: int) -> Read:
+    """B as the matrices that A meets."""
+    network, order = pair.network, pair.order_b
+    shape = network.shape(pair.b, batch_size)
+    loops = _loops_of_b(pair)
+    inner, right = network.size(pair.contracted, batch_size), network.size(pair.right, batch_size)
+    matrices = (*loops, inner, right)
+    if pair.work(batch_size).turns_b:
+        turned, axes = (*loops, right, inner), tuple(pair.b.index(label) for label in pair.turned_order_b)
+        return lambda b: np.ascontiguousarray(b.reshape(shape).transpose(axes)).reshape(turned).mT
+    if order == pair.b:
+        return lambda b: b.reshape(matrices)
+    axes = tuple(pair.b.index(label) for label in order)
+    return lambda b: b.reshape(shape).transpose(axes).reshape(matrices)
+
+
+def _loops_of_b(pair: Pair) -> Shape:
+    """The size of every loop that B has, 1 for one that it has not; nothing where there is but one matrix."""
+    sizes = tuple(pair.size(run, 1) if run[0] in pair.b else 1 for run in pair.loops)
+    return sizes if any(size != 1 for size in sizes) else ()
+
+
+def _restorer(pair: Pair, batch_size: int, *, turned: bool = False) -> Read:
+    """The inverse of :func:`_arranger`; of the transpose of a matrix where `turned`."""
+    shape = pair.network.shape(pair.b, batch_size)
+    if turned:
+        return lambda db: db.T.reshape(shape)
+    if pair.order_b == pair.b:
+        return lambda db: db.reshape(shape)
+    ordered = pair.network.shape(pair.order_b, batch_size)
+    axes = tuple(pair.order_b.index(label) for label in pair.b)
+    return lambda db: db.reshape(ordered).transpose(axes)
+
+
+# -------------------------------------------------------------------------------------------------- products of entries
+
+
+def _product(pair: Pair, batch_size: int) -> Kernel:
     """One broadcast multiplication; its pullbacks sum over the runs of labels that an operand does not have."""
+    network = pair.network
+    runs = common_runs(pair.out, (pair.a, pair.b))
+    runs_a, runs_b = (_places(labels, runs) for labels in (pair.a, pair.b))
+    runs_c = list(range(len(runs)))
+    merged_c = tuple(network.size(run, batch_size) for run in runs)
+    a, b = (_reader(*_spread(network, labels, runs, batch_size)) for labels in (pair.a, pair.b))
+    in_order_b = tuple(merged_c[k] for k in sorted(runs_b))
+    shape_b = network.shape(pair.b, batch_size)
 
-    def __init__(self, pair: Pair, batch_size: int) -> None:
-        network = pair.network
-        self.shape_out = network.shape(pair.out, batch_size)
-        self.shape_b = network.shape(pair.b, batch_size)
-        runs = common_runs(pair.out, (pair.a, pair.b))
-        self.runs_a, self.runs_b = (_places(labels, runs) for labels in (pair.a, pair.b))
-        self.runs_c = list(range(len(runs)))
-        self.merged_c = tuple(network.size(run, batch_size) for run in runs)
-        self.merged_a = tuple(self.merged_c[k] for k in self.runs_a)
-        self.merged_b = tuple(self.merged_c[k] for k in self.runs_b)
-        self.spread_a, self.axes_a = _spread(network, pair.a, runs, batch_size)
-        self.spread_b, self.axes_b = _spread(network, pair.b, runs, batch_size)
-
-    def arrange(self, b: Array) -> Array:
-        b = b.reshape(self.spread_b)
-        return b if self.axes_b is None else b.transpose(self.axes_b)
-
-    def restore(self, db: Array) -> Array:
-        return db.reshape(self.shape_b)
-
-    def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        a = a.reshape(self.spread_a)
-        if self.axes_a is not None:
-            a = a.transpose(self.axes_a)
-        c = np.empty(self.merged_c, a.dtype) if out is None else out.reshape(self.merged_c)
-        np.multiply(a, b, out=c)
-        return c
-
-    def to_a(self, dc: Array, b: Array, out: Array | None = None) -> Array:
-        dc = dc.reshape(self.merged_c)
-        if self.runs_a == self.runs_c:
-            da = np.asarray(dc * b)
-        else:
-            runs_b = sorted(self.runs_b)
-            b = b.reshape([self.merged_c[k] for k in runs_b])
-            da = np.asarray(np.einsum(dc, self.runs_c, b, runs_b, self.runs_a, order="C"))
-        if out is None:
-            return da
-        out[...] = da.reshape(out.shape)
+    def run_into(x: Array, y: Array, out: Array) -> Array:
+        np.multiply(a(x), y, out=out.reshape(merged_c))
         return out
 
-    def to_b(self, dc: Array, a: Array) -> Array:
-        dc, a = dc.reshape(self.merged_c), a.reshape(self.merged_a)
-        return np.asarray(np.einsum(dc, self.runs_c, a, self.runs_a, self.runs_b, order="C"))
+    def run(x: Array, y: Array) -> Array:
+        return run_into(x, y, np.empty(merged_c, x.dtype))
+
+    pull_a, pull_a_into = _summed(merged_c, runs_c, in_order_b, sorted(runs_b), runs_a)
+    pull_b, _ = _summed(merged_c, runs_c, tuple(merged_c[k] for k in runs_a), runs_a, runs_b)
+    shape_out = network.shape(pair.out, batch_size)
+    return Kernel(shape_out, b, lambda db: db.reshape(shape_b), run, run_into, pull_a, pull_a_into, pull_b)
 
 
-def _matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """``a @ b``; columns times rows, which NumPy gives to no BLAS, as the products that they are."""
-    return np.asarray((np.multiply if a.shape[-1] == 1 else np.matmul)(a, b, out=out))
+def _summed(
+    shape_c: Shape, runs_c: list[int], shape: Shape, runs: list[int], runs_out: list[int]
+) -> tuple[Contract, ContractInto]:
+    """The product of entries of C and of an operand, summed over all runs but those of the result."""
+    shape_out = tuple(shape_c[k] for k in runs_out)
+    spread = tuple(n if k in runs else 1 for k, n in enumerate(shape_c))
+
+    if runs_out == runs_c and runs == sorted(runs):
+
+        def into(dc: Array, other: Array, out: Array) -> Array:
+            np.multiply(dc.reshape(shape_c), other.reshape(spread), out=out.reshape(shape_c))
+            return out
+
+    else:
+
+        def into(dc: Array, other: Array, out: Array) -> Array:
+            np.einsum(dc.reshape(shape_c), runs_c, other.reshape(shape), runs, runs_out, out=out.reshape(shape_out))
+            return out
+
+    return lambda dc, other: into(dc, other, np.empty(shape_out, dc.dtype)), into
+
+
+# -------------------------------------------------------------------------------------------------------- orders of axes
 
 
 def _view(
@@ -287,8 +386,3 @@ def _spread(
 def _places(labels: Labels, runs: Sequence[Labels]) -> list[int]:
     """Which runs `labels` consist of, in their order."""
     return sorted((k for k, run in enumerate(runs) if run[0] in labels), key=lambda k: labels.index(runs[k][0]))
-
-
-def _unpermute(array: Array, axes: Axes) -> Array:
-    """What ``array.transpose(axes)`` came from."""
-    return array.transpose([axes.index(k) for k in range(len(axes))])

@@ -47,13 +47,15 @@ class Footprint:
         anew = 0 if store else sum(size(step.pair.out, chunk) for step in inner)
         # conjugates of what the input meets are held too, and for a while those of what a step starts from
         conjugates = self.is_complex * sum(size(step.pair.b) for step in self.batch_steps)
-        gradients, alive = 0, held + dx + anew + conjugates
+        # the gradient of the input is written chunk by chunk, or made last
+        gradients, alive = 0, held + dx * (n > chunk) + anew + conjugates
         if n > chunk:  # from the second chunk on the sums of all gradients are there
             gradients = sum(size(step.pair.b) for step in self.batch_steps)
         for step in reversed(self.batch_steps):
             pair, is_last = step.pair, step is self.batch_steps[-1]
             dc = 0 if is_last and self.lies_in_order else size(pair.out, chunk)
-            da, copied, db = size(pair.a, chunk) if step.a else 0, pair.copies_a * size(pair.a, chunk), size(pair.b)
+            da = size(pair.a, chunk) if step.a else dx * (n <= chunk)
+            copied, db = pair.copies_a * size(pair.a, chunk), size(pair.b)
             conjugate = self.is_complex * size(pair.a, chunk)
             peak = max(peak, alive + gradients + dc + copied + conjugate + pair.entries_summed_at_once(chunk) + db)
             if n <= chunk:

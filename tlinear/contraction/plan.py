@@ -10,6 +10,7 @@ from tlinear.arrays import DType
 from tlinear.contraction.cost import CostModel, flops_per_multiply
 from tlinear.contraction.kernel import Kernel, kernel_of
 from tlinear.contraction.memory import Footprint
+from tlinear.contraction.needs import Needs
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.options import Mode, is_training
 from tlinear.contraction.pair import Pair, common_end
@@ -70,17 +71,22 @@ class Plan:
         return tuple(step for step in self.steps if step.pair.has_batch)
 
     @cached_property
-    def _batch_programs(self) -> dict[int, tuple[tuple[Kernel, int], ...]]:
+    def met(self) -> tuple[int, ...]:
+        """The slots of what the input meets in each of those."""
+        return tuple(step.b for step in self.batch_steps)
+
+    @cached_property
+    def _batch_kernels(self) -> dict[int, tuple[Kernel, ...]]:
         return {}
 
-    def batch_program(self, n_samples: int) -> tuple[tuple[Kernel, int], ...]:
-        """The batch steps, worked out for this many samples, with the slot of what the input meets in each."""
-        found = self._batch_programs.get(n_samples)
+    def batch_kernels(self, n_samples: int) -> tuple[Kernel, ...]:
+        """The batch steps, worked out for this many samples."""
+        found = self._batch_kernels.get(n_samples)
         if found is None:
-            if len(self._batch_programs) >= _PROGRAMS_KEPT:
-                self._batch_programs.clear()
-            found = self._batch_programs[n_samples] = tuple(
-                (kernel_of(step.pair, n_samples), step.b) for step in self.batch_steps
+            if len(self._batch_kernels) >= _PROGRAMS_KEPT:
+                self._batch_kernels.clear()
+            found = self._batch_kernels[n_samples] = tuple(
+                kernel_of(step.pair, n_samples) for step in self.batch_steps
             )
         return found
 
@@ -172,6 +178,11 @@ class Plan:
         )
 
     @cached_property
+    def reduced_operands(self) -> tuple[int, ...]:
+        """The numbers of those."""
+        return tuple(number for number, axes in enumerate(self.reductions) if axes)
+
+    @cached_property
     def reduced_shapes(self) -> tuple[tuple[int, ...] | None, ...]:
         """The shape of an operand without the labels of size 1 that it alone carries; None if none or others are."""
         network = self.network
@@ -194,20 +205,17 @@ class Plan:
         return (n_samples, *self._sample_shape) if BATCH in self.network.output else self._sample_shape
 
     @cached_property
-    def _needed(self) -> dict[tuple[int, ...], list[bool]]:
+    def _needs(self) -> dict[tuple[int, ...], Needs]:
         return {}
 
-    def needed_for(self, wanted: tuple[int, ...]) -> list[bool]:
-        """For each slot, whether an operand of these numbers is in it."""
-        needed = self._needed.get(wanted)
-        if needed is None:
-            needed = [slot in wanted for slot in range(len(self.network.inputs))]
-            for step in self.steps:
-                needed.append(needed[step.a] or needed[step.b])
-            if len(self._needed) >= _PROGRAMS_KEPT:
-                self._needed.clear()
-            self._needed[wanted] = needed
-        return needed
+    def needs(self, wanted: tuple[int, ...]) -> Needs:
+        """What of a backward pass the gradients of the operands of these numbers depend on."""
+        found = self._needs.get(wanted)
+        if found is None:
+            if len(self._needs) >= _PROGRAMS_KEPT:
+                self._needs.clear()
+            found = self._needs[wanted] = Needs.of(len(self.network.inputs), self.steps, wanted)
+        return found
 
     @cached_property
     def output_axes(self) -> tuple[int, ...]:

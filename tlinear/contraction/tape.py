@@ -7,16 +7,20 @@ the operands are summed over the chunks.  What no wanted gradient depends on is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from tlinear.arrays import Array
 from tlinear.contraction.execute import Starts, arrange_weights, chunks_of, contract_weights, pass_through, put_in_order
+from tlinear.contraction.needs import Needs
 from tlinear.contraction.plan import Plan
 
 __all__ = ["Tape", "contract_with_tape"]
+
+Conj: TypeAlias = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -47,64 +51,65 @@ class Tape:
     def pull_back(self, cotangent: Array) -> dict[int, Array]:
         """The gradients of the wanted operands by number: the adjoint of the forward map."""
         plan, slots = self.plan, self.slots
-        n, needed = len(plan.network.inputs), plan.needed_for(self.wanted)
+        n, needs = len(plan.network.inputs), plan.needs(self.wanted)
+        conj = _conj if plan.dtype.kind == "c" else _same
         if plan.batch_steps:
-            cotangents = self._pull_back_batch(cotangent, needed)
+            cotangents = self._pull_back_batch(cotangent, needs, conj)
         else:
             cotangents = {n + len(plan.steps) - 1: _as_last(plan, cotangent)}
-        for number in reversed(range(len(plan.weight_program))):
+        for number, step in needs.weight_steps:
             kernel, a, b = plan.weight_program[number]
-            if not needed[n + number]:
-                continue
             c = np.ascontiguousarray(cotangents.pop(n + number))
-            if needed[b]:
-                cotangents[b] = kernel.restore(kernel.to_b(c, _conj(slots[a])))
-            if needed[a]:
-                cotangents[a] = kernel.to_a(c, kernel.arrange(_conj(slots[b])))
-        return {k: _expand(cotangents[k], plan.reductions[k], self.operand_shapes[k]) for k in self.wanted}
+            if needs.slots[b]:
+                cotangents[b] = kernel.restore(kernel.to_b(c, conj(slots[a])))
+            if needs.slots[a]:
+                cotangents[a] = kernel.to_a(c, kernel.arrange(conj(slots[b])))
+        return {k: _expand(plan, k, cotangents[k], self.operand_shapes[k]) for k in self.wanted}
 
-    def _pull_back_batch(self, cotangent: Array, needed: Sequence[bool]) -> dict[int, Array]:
+    def _pull_back_batch(self, cotangent: Array, needs: Needs, conj: Conj) -> dict[int, Array]:
         """The gradients of the input and of what it meets, those summed over the chunks."""
-        plan, n_samples = self.plan, len(cotangent)
-        arranged = [_conj(b) for b in self.arranged]
+        plan, n_samples, first = self.plan, len(cotangent), needs.first
+        arranged, reaches_x = [conj(b) for b in self.arranged], needs.slots[0]
         sums: list[Array | None] = [None] * len(arranged)
         cotangents: dict[int, Array] = {}
-        if needed[0]:
+        in_chunks = not 0 < n_samples <= plan.chunk_size
+        if reaches_x and in_chunks:
             cotangents[0] = np.empty((n_samples, *self.slots[0].shape[1:]), plan.dtype)
-        # the earliest step that any wanted gradient depends on
-        first = next((k for k, step in enumerate(plan.batch_steps) if needed[step.a] or needed[step.b]), len(sums))
         for number, rows in enumerate(chunks_of(plan, n_samples)):
-            chunk = self._started_from(number, rows, needed)
+            chunk = self._started_from(number, rows, needs)
             c = _as_last(plan, cotangent[rows])
-            program = plan.batch_program(rows.stop - rows.start)
-            for k in reversed(range(first, len(program))):
-                kernel, b = program[k]
-                start, total = chunk[k], sums[k]
+            kernels = plan.batch_kernels(rows.stop - rows.start)
+            for k in range(len(kernels) - 1, first - 1, -1):
+                kernel, start, total = kernels[k], chunk[k], sums[k]
                 if start is not None:
-                    db = kernel.to_b(c, _conj(start))
+                    db = kernel.to_b(c, conj(start))
                     sums[k] = db if total is None else np.add(total, db, out=total)
                     del db  # before the next one is computed
                 del start, total
-                if k > first or needed[0]:
-                    c = kernel.to_a(c, arranged[k], None if k else cotangents[0][rows])
+                if k > first or (k and reaches_x):
+                    c = kernel.to_a(c, arranged[k])
+                elif reaches_x and in_chunks:
+                    kernel.to_a_into(c, arranged[0], cotangents[0][rows])
+                elif reaches_x:
+                    cotangents[0] = kernel.to_a(c, arranged[0])
             del chunk  # before the next one is computed
-        for (kernel, b), meets, total in zip(plan.batch_program(1), arranged, sums, strict=True):
-            if needed[b]:
-                cotangents[b] = kernel.restore(np.zeros_like(meets) if total is None else total)
+        for k, (kernel, b) in enumerate(zip(plan.batch_kernels(1), plan.met, strict=True)):
+            if needs.slots[b]:
+                total = sums[k]
+                cotangents[b] = kernel.restore(np.zeros_like(arranged[k]) if total is None else total)
         return cotangents
 
-    def _started_from(self, number: int, rows: slice, needed: Sequence[bool]) -> list[Array | None]:
+    def _started_from(self, number: int, rows: slice, needs: Needs) -> list[Array | None]:
         """What each step that has a batch started from in one chunk, as far as any wanted gradient depends on it."""
         if self.chunks is not None:
             return self.chunks[number]
-        keep = _to_keep(self.plan, needed)
-        program = self.plan.batch_program(rows.stop - rows.start)
-        x, starts = self.slots[0][rows], list[Array | None]([None] * len(program))
-        for k, (kernel, _) in enumerate(program):
-            starts[k] = x if keep[k] else None
-            if not any(keep[k + 1 :]):
+        kernels = self.plan.batch_kernels(rows.stop - rows.start)
+        x, starts = self.slots[0][rows], list[Array | None]([None] * len(kernels))
+        for k, kernel in enumerate(kernels):
+            starts[k] = x if needs.keep[k] else None
+            if not any(needs.keep[k + 1 :]):
                 break
-            x = kernel(x, self.arranged[k])
+            x = kernel.forward(x, self.arranged[k])
         return starts
 
 
@@ -117,24 +122,20 @@ def contract_with_tape(
     input are computed anew, chunk by chunk, when a cotangent comes.
     """
     asked = tuple(range(len(operands)) if wanted is None else sorted(wanted))
-    shapes = tuple(operand.shape for operand in operands)
+    shapes = tuple([operand.shape for operand in operands])
     slots = contract_weights(plan, operands)
     if not plan.batch_steps:
         return put_in_order(plan, slots[-1], 1), Tape(plan, shapes, asked, slots, [], [])
     arranged = arrange_weights(plan, slots)
-    starts = Starts(_to_keep(plan, plan.needed_for(asked))) if plan.memory == "store" else None
+    starts = Starts(plan.needs(asked).keep) if plan.memory == "store" else None
     result = pass_through(plan, slots[0], arranged, starts)
     return result, Tape(plan, shapes, asked, slots, arranged, None if starts is None else starts.chunks)
 
 
-def _to_keep(plan: Plan, needed: Sequence[bool]) -> list[bool]:
-    """For each step that has a batch, whether what it starts from is needed: for the gradient of what it meets."""
-    return [needed[step.b] for step in plan.batch_steps]
-
-
-def _expand(gradient: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
-    """The gradient of an operand that was summed over `axes`."""
-    if not axes or all(shape[axis] == 1 for axis in axes):
+def _expand(plan: Plan, number: int, gradient: Array, shape: tuple[int, ...]) -> Array:
+    """The gradient of an operand of this shape, which may have been summed over the labels that it alone carries."""
+    axes = plan.reductions[number]
+    if not axes or plan.reduced_shapes[number] is not None:
         return gradient.reshape(shape)
     reduced = tuple(n for k, n in enumerate(shape) if k not in axes)
     return np.broadcast_to(np.expand_dims(gradient.reshape(reduced), axes), shape).copy()
@@ -146,4 +147,8 @@ def _as_last(plan: Plan, cotangent: Array) -> Array:
 
 
 def _conj(array: Array) -> Array:
-    return np.conj(array) if array.dtype.kind == "c" else array
+    return np.conj(array)
+
+
+def _same(array: Array) -> Array:
+    return array

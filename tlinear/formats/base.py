@@ -315,22 +315,22 @@ class FactorizedTensor(ABC):
         """``(*in_shape, *out_shape)``."""
         return self.network.shape(self.network.output)
 
-    @property
+    @cached_property
     def in_shape(self) -> tuple[int, ...]:
         """The sizes of the input modes; all modes when `n_in` is None."""
         return self.shape[: self.n_in]
 
-    @property
+    @cached_property
     def out_shape(self) -> tuple[int, ...]:
         """The sizes of the output modes; none when `n_in` is None."""
         return () if self.n_in is None else self.shape[self.n_in :]
 
-    @property
+    @cached_property
     def in_features(self) -> int:
         """The product of the input modes."""
         return math.prod(self.in_shape)
 
-    @property
+    @cached_property
     def out_features(self) -> int:
         """The product of the output modes."""
         return math.prod(self.out_shape)
