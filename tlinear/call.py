@@ -90,16 +90,14 @@ class Call(NamedTuple):
         """``[.., features]`` as ``[b, *modes]``, padded with zeros, in the dtype computed in."""
         return _flatten(array, modes, self.plan.dtype)
 
-    def merge(self, array: Array, features: int) -> Array:
-        """``[b, *modes]`` as ``[.., features]``, contiguous, the padding cropped."""
-        batch_shape = self.x.shape[:-1]
-        held = array.size // math.prod(batch_shape) if array.size else math.prod(array.shape[1:])
-        merged = array.reshape(*batch_shape, held)
+    def merge(self, array: Array, features: int, held: int) -> Array:
+        """What the modes hold of each sample as ``[.., features]``, contiguous, the padding cropped."""
+        merged = array.reshape(*self.x.shape[:-1], held)
         return contiguous(merged if features == held else merged[..., :features])
 
     def output(self, result: Array) -> Array:
         """A result ``[b, o1..om]`` with the bias added, in the shape and dtype of y."""
-        y = self.merge(result, self.out_features)
+        y = self.merge(result, self.out_features, self.weight.out_features)
         if self.bias is not None:
             # the result is this call's own, so that nobody sees it change
             y = np.add(y, self.bias, out=y) if y.dtype == self.result_dtype else y + self.bias

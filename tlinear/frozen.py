@@ -113,7 +113,7 @@ class FrozenLinear(Layer):
         if dx is None:
             return y, np.zeros_like(y)
         moved = self._passed(call, call.flatten(check_tangent(dx, call.x, "dx"), self.weight.in_shape))
-        return y, call.merge(moved, call.out_features).astype(y.dtype, copy=False)
+        return y, call.merge(moved, call.out_features, call.weight.out_features).astype(y.dtype, copy=False)
 
     def plan(self, batch_size: int) -> Plan:
         """What a call computes for this many samples of the parameters' dtype; ``print`` it."""

@@ -151,7 +151,7 @@ class Pullback:
         call = self.call
         cotangent = check_cotangent(dy, (*call.batch_shape, call.out_features), call.result_dtype)
         found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape))
-        dx = call.merge(found.pop(0), call.in_features) if 0 in found else None
+        dx = call.merge(found.pop(0), call.in_features, call.weight.in_features) if 0 in found else None
         operands = list(call.weight.operands.items())
         parameters = {}
         for k, gradient in found.items():
@@ -242,7 +242,7 @@ def linear_jvp(
         direction = checked.get(f"weight.{name}")
         directions.append(None if direction is None else direction.astype(call.plan.dtype, copy=False))
     result, moved = push_forward(call.plan, call.operands(), directions)
-    dy = call.merge(moved, call.out_features)
+    dy = call.merge(moved, call.out_features, call.weight.out_features)
     if "bias" in checked:
         dy = dy + checked["bias"]
     return call.output(result), dy.astype(call.result_dtype, copy=False)

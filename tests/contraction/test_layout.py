@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.kernel import kernel_of
 from tlinear.contraction.layout import ways
 from tlinear.contraction.network import BATCH, Network
@@ -33,8 +34,15 @@ def two_arrays(draw):
     return network, tuple(a), tuple(b), keep
 
 
-@given(two_arrays(), st.sampled_from(DTYPES), st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 5]))
-def test_every_way_is_the_einsum_and_its_pullbacks_are_the_adjoints(arrays, dtype, seed, batch_size):
+@given(
+    two_arrays(),
+    st.sampled_from(DTYPES),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 2, 5]),
+    st.tuples(st.booleans(), st.booleans()),
+    st.booleans(),
+)
+def test_every_way_is_the_einsum_and_its_pullbacks_are_the_adjoints(arrays, dtype, seed, batch_size, flattens, turns):
     network, a, b, keep = arrays
     rng = np.random.default_rng(seed)
     x, y = whole(rng, network.shape(a, batch_size), dtype), whole(rng, network.shape(b), dtype)
@@ -44,7 +52,8 @@ def test_every_way_is_the_einsum_and_its_pullbacks_are_the_adjoints(arrays, dtyp
         assert set(pair.out) == keep
         assert pair.work(batch_size).out == network.size(pair.out, batch_size)
         assert pair.work(batch_size).entries_summed == pair.entries_summed(batch_size)
-        kernel = kernel_of(pair, batch_size)
+        flattens = flattens if pair.work(batch_size).can_flatten else (False, False)
+        kernel = kernel_of(pair, batch_size, Adjoint(turns, *flattens))
         letters = [[label + 1 for label in labels] for labels in (a, b, pair.out)]
         expected = np.einsum(x, letters[0], y, letters[1], letters[2])
         arranged = kernel.arrange(y)
@@ -56,11 +65,11 @@ def test_every_way_is_the_einsum_and_its_pullbacks_are_the_adjoints(arrays, dtyp
         dc = whole(rng, kernel.shape_out, dtype)
         dx = np.einsum(dc, letters[2], y.conj(), letters[1], letters[0])
         dy = np.einsum(dc, letters[2], x.conj(), letters[0], letters[1])
-        np.testing.assert_array_equal(kernel.to_a(dc, arranged.conj()).reshape(x.shape), dx)
+        np.testing.assert_array_equal(kernel.to_a(dc, kernel.turn(arranged.conj())).reshape(x.shape), dx)
         room = np.empty(x.shape, dtype)
-        kernel.to_a_into(dc, arranged.conj(), room)
+        kernel.to_a_into(dc, kernel.turn(arranged.conj()), room)
         np.testing.assert_array_equal(room, dx)
-        np.testing.assert_array_equal(kernel.restore(kernel.to_b(dc, x.conj())), dy)
+        np.testing.assert_array_equal(kernel.restore(kernel.to_b(dc, x.conj())).reshape(dy.shape), dy)
 
 
 @pytest.mark.parametrize(

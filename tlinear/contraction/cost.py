@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tlinear.arrays import DType
+from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.network import Labels, Network
 from tlinear.contraction.pair import Pair, Work
 
@@ -55,6 +57,8 @@ class CostModel:
         What each vector of the result of a small product costs beside its FLOPs.
     turning_factor : float
         How many times the FLOPs of a product seem to be whose lines go over the rows, while those of A do not.
+    facing_factor : float
+        How many times the FLOPs of a small product seem to be of two operands whose lines go over what is summed.
     product_pullback : float
         How many times a product of entries each of its pullbacks takes.
     call_seconds : float
@@ -81,7 +85,8 @@ class CostModel:
     jump_seconds: float = 1.0e-8
     vector_seconds: float = 6.0e-10
     turning_factor: float = 2.0
-    product_pullback: float = 2.0
+    facing_factor: float = 2.2
+    product_pullback: float = 1.0
     call_seconds: float = 2.0e-6
 
     def seconds(self, pair: Pair, batch_size: int, dtype: DType, *, pullbacks: int = 0) -> float:
@@ -94,14 +99,80 @@ class CostModel:
         total = self.call_seconds + self._moving_seconds((work.a + work.b + work.out) * entry)
         if manner.is_product:
             total += work.out / work.line * self.line_seconds
-        else:
-            total += self._matmul_seconds(work, dtype)
+            return total * (1 + pullbacks * self.product_pullback)
+        total += self._matmul_seconds(work, dtype, faces=work.turns_b, dots=work.turns_b)
         if manner.copies_a:
             total += self.copy_seconds(work.a, dtype, work.line_a)
-        if not pullbacks:
-            return total
-        factor = 1 + pullbacks * (self.product_pullback if manner.is_product else 1)
-        return factor * total + 2 * work.entries_summed * entry / self.cache_bytes_per_second
+        if pullbacks:
+            total += min(self._to_b_seconds(work, dtype))
+        if pullbacks > 1:
+            total += min(self._to_a_seconds(work, dtype).values())
+        return total
+
+    def adjoint_of(self, pair: Pair, batch_size: int, dtype: DType) -> Adjoint:
+        """How the pullbacks of a pair are done."""
+        work = pair.work(max(batch_size, 1))
+        if work.manner.is_product:
+            return Adjoint()
+        to_a, to_b = self._to_a_seconds(work, dtype), self._to_b_seconds(work, dtype)
+        way = min(to_a, key=to_a.__getitem__)
+        return Adjoint(turns_b=way[0], flattens_a=way[1], flattens_b=to_b[1] < to_b[0])
+
+    def _to_a_seconds(self, work: Work, dtype: DType) -> dict[tuple[bool, bool], float]:
+        """The pullback to A, ``dC B^T``, by whether B is turned first, and whether the loops become rows."""
+        manner = work.manner
+        moving = self.call_seconds + self._moving_seconds((work.a + work.b + work.out) * dtype.itemsize)
+        looped = work._replace(
+            a=work.out,
+            contracted=work.right,
+            right=work.contracted,
+            manner=manner._replace(a_ends_with_rows=work.ends_with_rows, scatters_a=work.scatters),
+            ends_with_rows=manner.a_ends_with_rows,
+            scatters=manner.scatters_a,
+        )
+        after = self.copy_seconds(work.a, dtype, work.line_a) if manner.copies_a else 0.0
+        ways = {False: (looped, after)}
+        if work.can_flatten:
+            ways[True] = _flat(looped), self._flattening_seconds(work, dtype)
+        turning = self.copy_seconds(work.b, dtype, 1)
+        seconds = {}
+        for is_flat, (adjoint, copying) in ways.items():
+            for is_turned in (False, True) if not work.turns_b else (False,):
+                faces = not work.turns_b and not is_turned
+                product = self._matmul_seconds(adjoint, dtype, faces=faces)
+                seconds[is_turned, is_flat] = moving + copying + product + (turning if is_turned else 0.0)
+        return seconds
+
+    def _to_b_seconds(self, work: Work, dtype: DType) -> tuple[float, float]:
+        """The pullback to B, ``A^T dC``, summed over the loops, and with the loops as rows."""
+        entry, manner, summed = dtype.itemsize, work.manner, work.entries_summed
+        moving = self.call_seconds + self._moving_seconds((work.a + work.b + work.out) * entry)
+        adjoint = work._replace(
+            b=work.out,
+            rows=work.contracted,
+            contracted=work.rows,
+            manner=manner._replace(a_ends_with_rows=not manner.a_ends_with_rows),
+            ends_with_rows=False,
+            scatters=False,
+        )
+        looped = moving + self._matmul_seconds(adjoint, dtype, faces=work.ends_with_rows)
+        if summed > work.b:
+            looped += 2 * summed * entry / self.cache_bytes_per_second
+        if manner.copies_a:
+            looped += self.copy_seconds(work.a, dtype, work.line_a)
+        if not work.can_flatten:
+            return looped, math.inf
+        flat = adjoint._replace(
+            contracted=work.rows * work.loops, manner=manner._replace(a_ends_with_rows=True, scatters_a=False)
+        )
+        return looped, moving + self._matmul_seconds(flat, dtype, faces=False) + self._flattening_seconds(work, dtype)
+
+    def _flattening_seconds(self, work: Work, dtype: DType) -> float:
+        """What it takes to copy A and dC, or dC to dA, so that the loops lie in front of the rows."""
+        line_a = 1 if work.manner.copies_a or work.manner.a_ends_with_rows else work.contracted
+        line_c = 1 if work.ends_with_rows else work.right
+        total = 0.0 if work.manner.a_is_flat else self.copy_seconds(work.a, dtype, line_a)
+        return total + (0.0 if work.is_flat else self.copy_seconds(work.out, dtype, line_c))
 
     def _moving_seconds(self, n_bytes: int) -> float:
         if n_bytes <= self.cache_bytes:
@@ -110,8 +181,11 @@ class CostModel:
             return n_bytes / self.shared_bytes_per_second
         return n_bytes / self.memory_bytes_per_second
 
-    def _matmul_seconds(self, work: Work, dtype: DType) -> float:
-        """What the matrix products take beyond moving their arrays."""
+    def _matmul_seconds(self, work: Work, dtype: DType, *, faces: bool, dots: bool = False) -> float:
+        """What the matrix products take beyond moving their arrays.
+
+        B `faces` A if its lines go over what is summed; with few columns that makes `dots` of two lines each.
+        """
         entry, scale = dtype.itemsize, flops_per_multiply(dtype)
         real = entry // 2 if dtype.kind == "c" else entry
         rows, inner, right, out = work.rows, work.contracted, work.right, work.out
@@ -120,7 +194,7 @@ class CostModel:
         over_rows = right == 1 or (rows > 1 and work.ends_with_rows)
         line = rows if over_rows else right
         lanes = self.vector_bytes // real
-        if is_small and work.turns_b and not work.manner.a_ends_with_rows:  # each entry is a dot product of two lines
+        if is_small and dots and not work.manner.a_ends_with_rows:  # each entry is a dot product of two lines
             vectors = float(out * scale)
             flops = 2.0 * -(-inner // lanes) * lanes * vectors
         else:
@@ -128,6 +202,8 @@ class CostModel:
             flops = 2 * inner * lanes * vectors
             if over_rows and rows > 1 and right > 1 and not work.manner.a_ends_with_rows:
                 flops *= self.turning_factor
+            elif is_small and faces and rows > 1 and right > 1 and not work.manner.a_ends_with_rows:
+                flops *= self.facing_factor
         if is_small:
             b_bytes = inner * right * entry
             again = n_matrices * b_bytes / self.cache_bytes_per_second if b_bytes > self.inner_cache_bytes else 0.0
@@ -192,6 +268,12 @@ class CostModel:
             total += seconds * (n_chunks if pair.has_batch else weight_share)
             total += self.arranging_seconds(work, dtype) * weight_share
         return total
+
+
+def _flat(work: Work) -> Work:
+    """The same as one product whose rows are those of all loops."""
+    manner = work.manner._replace(a_ends_with_rows=False, scatters_a=False)
+    return work._replace(rows=work.rows * work.loops, manner=manner, ends_with_rows=False, scatters=False)
 
 
 def flops_per_multiply(dtype: DType) -> int:

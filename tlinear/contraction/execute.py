@@ -34,7 +34,7 @@ _DROPPED = np.empty(0)
 
 
 def contract(plan: Plan, operands: Sequence[Array]) -> Array:
-    """The network's result.  Every intermediate is dropped as soon as it is used."""
+    """The network's result, in its order, in any shape.  Every intermediate is dropped as soon as it is used."""
     slots = contract_weights(plan, operands, drop=True)
     if not plan.batch_steps:
         return put_in_order(plan, slots[-1], 1)
@@ -134,8 +134,8 @@ def push_forward(plan: Plan, operands: Sequence[Array], tangents: Sequence[Array
         for kernel, met, moved in zip(plan.batch_kernels(n), arranged, tangents_met, strict=True):
             dc = _product_rule(kernel, c, dc, met, moved)
             c = kernel.forward(c, met)
-        result[rows] = put_in_order(plan, c, n)
-        change[rows] = 0 if dc is None else put_in_order(plan, dc, n)
+        result[rows] = put_in_order(plan, c, n).reshape(result[rows].shape)
+        change[rows] = 0 if dc is None else put_in_order(plan, dc, n).reshape(change[rows].shape)
     return result, change
 
 
@@ -169,25 +169,19 @@ def _batch_size(plan: Plan, operands: Sequence[Array]) -> int:
 def _reduced(plan: Plan, operands: Sequence[Array]) -> list[Array]:
     """The operands summed over the labels that they alone carry."""
     slots = list(operands)
-    for number in plan.reduced_operands:
+    for number in plan.reductions:
         slots[number] = reduce_operand(plan, number, slots[number])
     return slots
 
 
 def reduce_operand(plan: Plan, number: int, operand: Array) -> Array:
-    """An operand summed over the labels that it alone carries; most are bonds of size 1."""
-    axes, shape = plan.reductions[number], plan.reduced_shapes[number]
-    if not axes:
-        return operand
-    if shape is not None:
-        return operand.reshape(shape)
-    if all(operand.shape[axis] == 1 for axis in axes):
-        return np.squeeze(operand, axis=axes)
-    return np.asarray(np.sum(operand, axis=axes))
+    """An operand summed over the labels that it alone carries."""
+    axes = plan.reductions.get(number)
+    return operand if axes is None else np.asarray(np.sum(operand, axis=axes))
 
 
 def put_in_order(plan: Plan, last: Array, n_samples: int) -> Array:
-    """The last step's result with its axes in the order of the network's output."""
+    """The last step's result in the order of the network's output; as it comes, where it lies so."""
     if plan.lies_in_order:
-        return last.reshape(plan.output_shape(n_samples))
+        return last
     return last.reshape(plan.network.shape(plan.last_labels, n_samples)).transpose(plan.output_axes)

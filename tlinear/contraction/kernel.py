@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tlinear.arrays import Array
+from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.network import Labels, Network
 from tlinear.contraction.pair import Pair, common_runs
 
@@ -27,6 +28,9 @@ Shape: TypeAlias = tuple[int, ...]
 Read: TypeAlias = Callable[[Array], Array]
 Contract: TypeAlias = Callable[[Array, Array], Array]
 ContractInto: TypeAlias = Callable[[Array, Array, Array], Array]
+
+_LARGE_OUTER = 1 << 16
+_PLAIN = Adjoint()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +43,21 @@ class Kernel:
         The shape of C, axis by label.
     arrange : function
         B as A meets it: a copy where it does not lie so.
+    turn : function
+        The same as ``dC`` meets it: of equal entries, perhaps in another order of memory.
     restore : function
-        What `to_b` returned, with the labels of B as axes.
+        What `to_b` returned, in the order of the labels of B.
     forward, forward_into : function
         ``C``, from A and arranged B; written into a third argument, which is contiguous.
     to_a, to_a_into : function
-        ``dA`` from ``dC`` and ``conj(B)`` arranged; written into a third argument, which is contiguous.
+        ``dA`` from ``dC`` and ``conj(B)`` arranged and turned; written into a third argument, which is contiguous.
     to_b : function
         ``dB``, arranged, from ``dC`` and ``conj(A)``.
     """
 
     shape_out: Shape
     arrange: Read
+    turn: Read
     restore: Read
     forward: Contract
     forward_into: ContractInto
@@ -59,8 +66,8 @@ class Kernel:
     to_b: Contract
 
 
-def kernel_of(pair: Pair, batch_size: int) -> Kernel:
-    """The kernel of a pair.
+def kernel_of(pair: Pair, batch_size: int, adjoint: Adjoint = _PLAIN) -> Kernel:
+    """The kernel of a pair, whose pullbacks are done as `adjoint` says.
 
     Examples
     --------
@@ -73,13 +80,13 @@ def kernel_of(pair: Pair, batch_size: int) -> Kernel:
     if pair.is_product:
         return _product(pair, batch_size)
     has_loops = any(pair.size(run, batch_size) != 1 for run in pair.loops)
-    return _matmul(pair, batch_size) if has_loops else _dot(pair, batch_size)
+    return _matmul(pair, batch_size, adjoint) if has_loops else _dot(pair, batch_size, adjoint)
 
 
 # ------------------------------------------------------------------------------------------------------ one product
 
 
-def _dot(pair: Pair, batch_size: int) -> Kernel:
+def _dot(pair: Pair, batch_size: int, adjoint: Adjoint) -> Kernel:
     """One product of two matrices: the loops, if any, are of one value."""
     network = pair.network
     rows, inner, right = (network.size(labels, batch_size) for labels in (pair.rows, pair.contracted, pair.right))
@@ -89,7 +96,7 @@ def _dot(pair: Pair, batch_size: int) -> Kernel:
     copied = _copier(pair, batch_size)
     a, at = _matrix(rows, inner, turned=turns_a, copied=copied)
     c, ct = _matrix(rows, right, turned=turns_c)
-    forward, to_a, to_b = _times(inner), _times(right), _times(rows)
+    forward, to_a, to_b = _times(inner, rows * right), _times(right, rows * inner), _times(rows, inner * right)
     turned_b = pair.b == pair.turned_order_b != pair.order_b
     restore = _restorer(pair, batch_size, turned=turned_b)
     from_copy = _back_from_copy(pair, batch_size)
@@ -143,7 +150,8 @@ def _dot(pair: Pair, batch_size: int) -> Kernel:
 
     back, back_into = _through_copy(pull, pull_into, from_copy)
     shape_out = network.shape(pair.out, batch_size)
-    return Kernel(shape_out, _arranger(pair, batch_size), restore, run, run_into, back, back_into, pull_b)
+    arrange, turn = _arranger(pair, batch_size), _lines_turned if adjoint.turns_b else _as_is
+    return Kernel(shape_out, arrange, turn, restore, run, run_into, back, back_into, pull_b)
 
 
 def _matrix(rows: int, columns: int, *, turned: bool, copied: Read | None = None) -> tuple[Read, Read]:
@@ -167,15 +175,21 @@ def _matrix(rows: int, columns: int, *, turned: bool, copied: Read | None = None
     return (as_turned, as_lying) if turned else (as_lying, as_turned)
 
 
-def _times(inner: int) -> Callable[..., Array]:
-    """The product of two matrices with `inner` entries to sum over; columns times rows are no work for BLAS."""
-    return np.multiply if inner == 1 else np.ndarray.dot
+def _times(inner: int, n_entries: int = 0) -> Callable[..., Array]:
+    """The product of two matrices, with `inner` entries to sum over; large columns times rows are no work for BLAS."""
+    return _outer if inner == 1 and n_entries > _LARGE_OUTER else np.ndarray.dot
+
+
+def _outer(column: Array, row: Array, out: Array | None = None) -> Array:
+    """A column times a row: faster than ``np.multiply``, whose loops have one number beside a line."""
+    into = np.empty((column.shape[0], row.shape[1]), column.dtype) if out is None else out
+    return np.einsum("ij,jk->ik", column, row, out=into)
 
 
 # ------------------------------------------------------------------------------------------------------ many products
 
 
-def _matmul(pair: Pair, batch_size: int) -> Kernel:
+def _matmul(pair: Pair, batch_size: int, adjoint: Adjoint) -> Kernel:
     """One call of matmul on stacks of matrices."""
     network = pair.network
     lying_a = _view(network, pair.lying, (*pair.loops, pair.rows, pair.contracted), batch_size)
@@ -186,8 +200,11 @@ def _matmul(pair: Pair, batch_size: int) -> Kernel:
     pull, pull_into = _stacks(network.size(pair.right, batch_size), c, _turned, lying_a)
     back, back_into = _through_copy(pull, pull_into, _back_from_copy(pair, batch_size))
     shape_out, arrange = network.shape(pair.out, batch_size), _arranger(pair, batch_size)
-    to_b = _stacks_summed(pair, batch_size, a, c)
-    return Kernel(shape_out, arrange, _restorer(pair, batch_size), run, run_into, back, back_into, to_b)
+    if adjoint.flattens_a:
+        back, back_into = _flat_to_a(pair, batch_size)
+    to_b = _flat_to_b(pair, batch_size) if adjoint.flattens_b else _stacks_summed(pair, batch_size, a, c)
+    turn, restore = _lines_turned if adjoint.turns_b else _as_is, _restorer(pair, batch_size)
+    return Kernel(shape_out, arrange, turn, restore, run, run_into, back, back_into, to_b)
 
 
 def _stacks(
@@ -236,6 +253,45 @@ def _stacks_summed(pair: Pair, batch_size: int, a: Read, c: Read) -> Contract:
         return np.asarray(total)
 
     return pull
+
+
+def _flat_to_a(pair: Pair, batch_size: int) -> tuple[Contract, ContractInto]:
+    """``dA`` as one product whose rows are those of all loops, then in the order that A lies in."""
+    order = (*_labels_of_loops(pair), *pair.rows, *pair.contracted)
+    shape, axes = pair.network.shape(order, batch_size), tuple(order.index(label) for label in pair.a)
+    c = _flattened(pair, batch_size, pair.out, pair.right)
+
+    def pull(dc: Array, b: Array) -> Array:
+        da: Array = c(dc).dot(b.T)
+        return da.reshape(shape).transpose(axes)
+
+    def into(dc: Array, b: Array, out: Array) -> Array:
+        out[...] = pull(dc, b).reshape(out.shape)
+        return out
+
+    return lambda dc, b: np.ascontiguousarray(pull(dc, b)), into
+
+
+def _flat_to_b(pair: Pair, batch_size: int) -> Contract:
+    """``dB`` as one product whose rows are those of all loops."""
+    a, c = (_flattened(pair, batch_size, *read) for read in ((pair.a, pair.contracted), (pair.out, pair.right)))
+
+    return lambda dc, x: np.dot(a(x).T, c(dc))
+
+
+def _flattened(pair: Pair, batch_size: int, labels: Labels, last: Labels) -> Read:
+    """How an array that lies as `labels` is read as a matrix ``[loops and rows, last]``: copied where it must be."""
+    order = (*_labels_of_loops(pair), *pair.rows, *last)
+    columns = pair.size(last, batch_size)
+    matrix = (pair.size(order, batch_size) // columns, columns)
+    if order == labels:
+        return lambda array: array.reshape(matrix)
+    shape, axes = pair.network.shape(labels, batch_size), tuple(labels.index(label) for label in order)
+    return lambda array: array.reshape(shape).transpose(axes).reshape(matrix)
+
+
+def _labels_of_loops(pair: Pair) -> Labels:
+    return tuple(label for run in pair.loops for label in run)
 
 
 # ------------------------------------------------------------------------------------- how operands of products lie
@@ -302,13 +358,20 @@ def _loops_of_b(pair: Pair) -> Shape:
     return sizes if any(size != 1 for size in sizes) else ()
 
 
+def _lines_turned(b: Array) -> Array:
+    return np.ascontiguousarray(b.mT).mT
+
+
+def _as_is(b: Array) -> Array:
+    return b
+
+
 def _restorer(pair: Pair, batch_size: int, *, turned: bool = False) -> Read:
     """The inverse of :func:`_arranger`; of the transpose of a matrix where `turned`."""
-    shape = pair.network.shape(pair.b, batch_size)
     if turned:
-        return lambda db: db.T.reshape(shape)
+        return lambda db: db.T
     if pair.order_b == pair.b:
-        return lambda db: db.reshape(shape)
+        return _as_is
     ordered = pair.network.shape(pair.order_b, batch_size)
     axes = tuple(pair.order_b.index(label) for label in pair.b)
     return lambda db: db.reshape(ordered).transpose(axes)
@@ -326,7 +389,6 @@ def _product(pair: Pair, batch_size: int) -> Kernel:
     merged_c = tuple(network.size(run, batch_size) for run in runs)
     a, b = (_reader(*_spread(network, labels, runs, batch_size)) for labels in (pair.a, pair.b))
     in_order_b = tuple(merged_c[k] for k in sorted(runs_b))
-    shape_b = network.shape(pair.b, batch_size)
 
     def run_into(x: Array, y: Array, out: Array) -> Array:
         np.multiply(a(x), y, out=out.reshape(merged_c))
@@ -338,7 +400,7 @@ def _product(pair: Pair, batch_size: int) -> Kernel:
     pull_a, pull_a_into = _summed(merged_c, runs_c, in_order_b, sorted(runs_b), runs_a)
     pull_b, _ = _summed(merged_c, runs_c, tuple(merged_c[k] for k in runs_a), runs_a, runs_b)
     shape_out = network.shape(pair.out, batch_size)
-    return Kernel(shape_out, b, lambda db: db.reshape(shape_b), run, run_into, pull_a, pull_a_into, pull_b)
+    return Kernel(shape_out, b, _as_is, _as_is, run, run_into, pull_a, pull_a_into, pull_b)
 
 
 def _summed(
@@ -363,7 +425,7 @@ def _summed(
     return lambda dc, other: into(dc, other, np.empty(shape_out, dc.dtype)), into
 
 
-# -------------------------------------------------------------------------------------------------------- orders of axes
+# ------------------------------------------------------------------------------------------------------ orders of axes
 
 
 def _view(

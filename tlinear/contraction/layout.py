@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.order import Order, label_triples
-from tlinear.contraction.pair import Manner, Pair, Work, Writing, manner_of, stand_together, writing_of
+from tlinear.contraction.pair import Manner, Pair, Work, Writing, manner_of, stand_together, work_of, writing_of
 
 __all__ = ["Layouts", "ways"]
 
@@ -163,10 +163,7 @@ class Layouts:
         size, n = self.network.size, self.chunk_size
         n_a, n_b, contracted, right = (size(labels, n) for labels in (a, b, reading.contracted, reading.right))
         works = (
-            Work(
-                *(n_a, n_b, size(rows, n), contracted, right, manner, writing.ends_with_rows, writing.scatters),
-                *(size(line, n) for line in (writing.line, manner.line_a, manner.line_b)),
-            )
+            work_of(self.network, n, (n_a, n_b, size(rows, n), contracted, right), manner, writing)
             for rows, manner, writing in kinds
         )
         return [self.seconds(work, a) for work in works]
@@ -184,7 +181,7 @@ def _ways_there(a: Labels, b: Labels, keep: frozenset[int], single: bool) -> tup
         lying, loops, rows, contracted, right = reading
         manner = manner_of(a, b, lying, loops=loops, rows=rows, contracted=contracted, right=right)
         for out in outs:
-            writing = writing_of(a, b, out, rows=rows, contracted=contracted, right=right)
+            writing = writing_of(a, b, out, loops=loops, rows=rows, contracted=contracted, right=right)
             kind = kinds.setdefault((rows, manner, writing), len(kinds))
             result = _batch_first(out) if single else out
             if (result, kind) not in found:

@@ -5,9 +5,12 @@ The input, the operands and a cotangent are the caller's and not counted; the re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.network import Network
+from tlinear.contraction.pair import Pair
 from tlinear.contraction.step import Step
 
 __all__ = ["Footprint"]
@@ -24,6 +27,7 @@ class Footprint:
     chunk_size: int
     lies_in_order: bool
     is_complex: bool
+    adjoint_of: Callable[[Pair, int], Adjoint]
     is_frozen: bool = False
 
     def forward_entries(self) -> int:
@@ -47,20 +51,22 @@ class Footprint:
         anew = 0 if store else sum(size(step.pair.out, chunk) for step in inner)
         # conjugates of what the input meets are held too, and for a while those of what a step starts from
         conjugates = self.is_complex * sum(size(step.pair.b) for step in self.batch_steps)
+        to_a = self.batch_steps[not has_dx :]
+        turned = sum(size(step.pair.b) * self.adjoint_of(step.pair, chunk).turns_b for step in to_a)
         # the gradient of the input is written chunk by chunk, or made last
-        gradients, alive = 0, held + dx * (n > chunk) + anew + conjugates
+        gradients, alive = 0, held + dx * (n > chunk) + anew + max(conjugates, turned)
         if n > chunk:  # from the second chunk on the sums of all gradients are there
             gradients = sum(size(step.pair.b) for step in self.batch_steps)
         for step in reversed(self.batch_steps):
             pair, is_last = step.pair, step is self.batch_steps[-1]
             dc = 0 if is_last and self.lies_in_order else size(pair.out, chunk)
-            da = size(pair.a, chunk) if step.a else dx * (n <= chunk)
-            copied, db = pair.copies_a * size(pair.a, chunk), size(pair.b)
+            da, db = size(pair.a, chunk) if step.a else dx * (n <= chunk), size(pair.b)
             conjugate = self.is_complex * size(pair.a, chunk)
-            peak = max(peak, alive + gradients + dc + copied + conjugate + pair.entries_summed_at_once(chunk) + db)
+            on_the_way_to_a, on_the_way_to_b = self._on_the_way(pair, chunk)
+            peak = max(peak, alive + gradients + dc + conjugate + on_the_way_to_b + db)
             if n <= chunk:
                 gradients += db
-            peak = max(peak, alive + gradients + dc + copied + da)
+            peak = max(peak, alive + gradients + dc + on_the_way_to_a + da)
         alive = held + dx + gradients
         reordered = {
             step.b
@@ -71,11 +77,22 @@ class Footprint:
             pair = step.pair
             db, da = size(pair.b), size(pair.a)
             peak = max(peak, alive + size(pair.out) * (step.out in reordered))
-            copied = pair.copies_a * da
-            peak = max(peak, alive + db + copied + pair.entries_summed_at_once(1) + self.is_complex * da)
-            peak = max(peak, alive + db + da + _rearranged(step) + self.is_complex * db)
+            on_the_way_to_a, on_the_way_to_b = self._on_the_way(pair, 1)
+            peak = max(peak, alive + db + on_the_way_to_b + self.is_complex * da)
+            met = pair.entries_arranged(1) + db * (self.is_complex + self.adjoint_of(pair, 1).turns_b)
+            peak = max(peak, alive + db + da + on_the_way_to_a + met)
             alive += db + da - size(pair.out)
         return max(peak, alive)
+
+    def _on_the_way(self, pair: Pair, n_samples: int) -> tuple[int, int]:
+        """The copies, and what is summed, in the pullbacks to the operands of a pair."""
+        adjoint = self.adjoint_of(pair, n_samples)
+        a, out = pair.size(pair.a, n_samples), pair.size(pair.out, n_samples)
+        copied_out = 0 if pair.writing.is_flat else out
+        to_a = a + copied_out if adjoint.flattens_a else pair.copies_a * a
+        if adjoint.flattens_b:
+            return to_a, (0 if pair.manner.a_is_flat else a) + copied_out
+        return to_a, pair.copies_a * a + pair.entries_summed_at_once(n_samples)
 
 
 def _contract_weights(plan: Footprint, *, drop: bool) -> tuple[int, int]:

@@ -23,14 +23,14 @@ class Needs:
         For each step that has a batch, whether what it starts from is needed: for the gradient of what it meets.
     first : int
         The earliest of those steps whose pullback is needed; their number if none is.
-    weight_steps : tuple of Step
-        The steps without a batch that a wanted operand is in, the last one first.
+    weight_steps : tuple of int
+        The numbers of the steps without a batch that a wanted operand is in, the last one first.
     """
 
     slots: tuple[bool, ...]
     keep: tuple[bool, ...]
     first: int
-    weight_steps: tuple[tuple[int, Step], ...]
+    weight_steps: tuple[int, ...]
 
     @classmethod
     def of(cls, n_operands: int, steps: Sequence[Step], wanted: Sequence[int]) -> Self:
@@ -39,11 +39,7 @@ class Needs:
         for step in steps:
             slots.append(slots[step.a] or slots[step.b])
         batch = [step for step in steps if step.pair.has_batch]
-        weight = [(n, step) for n, step in enumerate(step for step in steps if not step.pair.has_batch)]
+        n_weight = len(steps) - len(batch)
         first = next((k for k, step in enumerate(batch) if slots[step.a] or slots[step.b]), len(batch))
-        return cls(
-            tuple(slots),
-            tuple(slots[step.b] for step in batch),
-            first,
-            tuple((n, step) for n, step in reversed(weight) if slots[n_operands + n]),
-        )
+        in_weight = tuple(k for k in reversed(range(n_weight)) if slots[n_operands + k])
+        return cls(tuple(slots), tuple(slots[step.b] for step in batch), first, in_weight)

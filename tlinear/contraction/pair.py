@@ -41,6 +41,7 @@ __all__ = [
     "common_runs",
     "manner_of",
     "stand_together",
+    "work_of",
     "writing_of",
 ]
 
@@ -67,6 +68,10 @@ class Manner(NamedTuple):
         Whether loops lie between the rows and the contracted labels of A.
     a_ends_with_rows : bool
         Whether a line of A goes over the rows.
+    a_is_flat : bool
+        Whether A is read as it lies, and the loops in front of the rows, so that they are but more rows.
+    b_has_loops : bool
+        Whether B has any of the loops.
     line_a, line_b : labels
         The last ones of an operand that is rearranged, as far as they stay where they are.
     """
@@ -77,6 +82,8 @@ class Manner(NamedTuple):
     sums_loops: bool
     scatters_a: bool
     a_ends_with_rows: bool
+    a_is_flat: bool
+    b_has_loops: bool
     line_a: Labels
     line_b: Labels
 
@@ -90,12 +97,15 @@ class Writing(NamedTuple):
         Whether a line of the result goes over the rows.
     scatters : bool
         Whether loops lie between the rows and the right labels.
+    is_flat : bool
+        Whether the loops lie in front of the rows, and these in front of the right labels.
     line : labels
         Of a product, the last ones of the result that an operand has all of, side by side, or none.
     """
 
     ends_with_rows: bool
     scatters: bool
+    is_flat: bool
     line: Labels
 
 
@@ -110,7 +120,7 @@ class Work(NamedTuple):
         The sizes of the axes of the matrices.
     manner : Manner
         How the operands are read.
-    ends_with_rows, scatters : bool
+    ends_with_rows, scatters, is_flat : bool
         How the result is written.
     line, line_a, line_b : int
         The entries that a product computes at a time, and those that a copy of an operand copies at a time.
@@ -124,6 +134,7 @@ class Work(NamedTuple):
     manner: Manner
     ends_with_rows: bool
     scatters: bool
+    is_flat: bool
     line: int
     line_a: int
     line_b: int
@@ -132,6 +143,16 @@ class Work(NamedTuple):
     def out(self) -> int:
         """The entries of the result, which has the axes of A but the contracted ones, and the right ones."""
         return self.a // self.contracted * self.right
+
+    @property
+    def loops(self) -> int:
+        """How many matrix products it is."""
+        return self.a // (self.rows * self.contracted)
+
+    @property
+    def can_flatten(self) -> bool:
+        """Whether it is one product of matrices that are taller, of operands that may lie otherwise."""
+        return self.loops > 1 and not self.manner.is_product and not self.manner.b_has_loops
 
     @property
     def turns_b(self) -> bool:
@@ -195,6 +216,12 @@ class Pair:
             contracted=self.contracted,
             right=self.right,
         )
+
+    @cached_property
+    def writing(self) -> Writing:
+        """How the result is written, as far as that takes time."""
+        groups = {"rows": self.rows, "contracted": self.contracted, "right": self.right}
+        return writing_of(self.a, self.b, self.out, loops=self.loops, **groups)
 
     @property
     def is_product(self) -> bool:
@@ -301,9 +328,16 @@ class Pair:
         a, b, rows, contracted, right = (
             self.size(labels, batch_size) for labels in (self.a, self.b, self.rows, self.contracted, self.right)
         )
-        writing = writing_of(self.a, self.b, self.out, rows=self.rows, contracted=self.contracted, right=self.right)
-        lines = (self.size(line, batch_size) for line in (writing.line, self.manner.line_a, self.manner.line_b))
-        return Work(a, b, rows, contracted, right, self.manner, writing.ends_with_rows, writing.scatters, *lines)
+        return work_of(self.network, batch_size, (a, b, rows, contracted, right), self.manner, self.writing)
+
+
+def work_of(
+    network: Network, batch_size: int, sizes: tuple[int, int, int, int, int], manner: Manner, writing: Writing
+) -> Work:
+    """The work of a pair whose operands, rows, contracted and right labels have these sizes."""
+    line, line_a, line_b = (network.size(labels, batch_size) for labels in (writing.line, manner.line_a, manner.line_b))
+    ends_with_rows, scatters, is_flat, _ = writing
+    return Work(*sizes, manner, ends_with_rows, scatters, is_flat, line, line_a, line_b)
 
 
 def stand_together(group: Sequence[int], labels: Labels) -> bool:
@@ -328,6 +362,8 @@ def manner_of(
         sums_loops=any(run[0] not in b for run in loops),
         scatters_a=_lie_apart(rows, contracted, lying),
         a_ends_with_rows=bool(rows) and lying[-1] in rows,
+        a_is_flat=a == (*(label for run in loops for label in run), *rows, *contracted),
+        b_has_loops=any(run[0] in b for run in loops),
         line_a=common_end(a, lying) if a != lying else (),
         line_b=common_end(b, order_b) if copies_b else (),
     )
@@ -347,11 +383,19 @@ def common_end(first: Labels, second: Labels) -> Labels:
     return first[len(first) - n :]
 
 
-def writing_of(a: Labels, b: Labels, out: Labels, *, rows: Labels, contracted: Labels, right: Labels) -> Writing:
+def writing_of(
+    a: Labels, b: Labels, out: Labels, *, loops: Sequence[Labels], rows: Labels, contracted: Labels, right: Labels
+) -> Writing:
     """The writing of a pair with these labels."""
     if not contracted:
-        return Writing(ends_with_rows=False, scatters=False, line=common_runs(out, (a, b))[-1] if out else ())
-    return Writing(ends_with_rows=out[-1:] == rows[-1:], scatters=_lie_apart(rows, right, out), line=())
+        line = common_runs(out, (a, b))[-1] if out else ()
+        return Writing(ends_with_rows=False, scatters=False, is_flat=False, line=line)
+    return Writing(
+        ends_with_rows=out[-1:] == rows[-1:],
+        scatters=_lie_apart(rows, right, out),
+        is_flat=out == (*(label for run in loops for label in run), *rows, *right),
+        line=(),
+    )
 
 
 def common_runs(labels: Labels, others: Sequence[Labels]) -> list[Labels]:

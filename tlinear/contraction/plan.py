@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from tlinear.arrays import DType
+from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.cost import CostModel, flops_per_multiply
 from tlinear.contraction.kernel import Kernel, kernel_of
 from tlinear.contraction.memory import Footprint
@@ -86,9 +87,13 @@ class Plan:
             if len(self._batch_kernels) >= _PROGRAMS_KEPT:
                 self._batch_kernels.clear()
             found = self._batch_kernels[n_samples] = tuple(
-                kernel_of(step.pair, n_samples) for step in self.batch_steps
+                kernel_of(step.pair, n_samples, self.adjoint_of(step.pair, n_samples)) for step in self.batch_steps
             )
         return found
+
+    def adjoint_of(self, pair: Pair, n_samples: int) -> Adjoint:
+        """How the pullbacks to the operands of a pair are done."""
+        return Adjoint() if self.mode == "forward" else MODEL.adjoint_of(pair, n_samples, self.dtype)
 
     @property
     def is_training(self) -> bool:
@@ -157,7 +162,7 @@ class Plan:
         steps = ((), self.batch_steps) if self.mode == "frozen" else (self.weight_steps, self.batch_steps)
         is_complex = self.dtype.kind == "c"
         sizes, is_frozen = (self.batch_size, self.chunk_size), self.mode == "frozen"
-        return Footprint(self.network, *steps, *sizes, self.lies_in_order, is_complex, is_frozen)
+        return Footprint(self.network, *steps, *sizes, self.lies_in_order, is_complex, self.adjoint_of, is_frozen)
 
     @property
     def peak_bytes(self) -> int:
@@ -169,32 +174,24 @@ class Plan:
         return footprint.forward_entries() * self.dtype.itemsize
 
     @cached_property
-    def reductions(self) -> tuple[tuple[int, ...], ...]:
-        """For each operand, the axes that it is summed over before anything else."""
-        network = self.network
-        return tuple(
-            tuple(labels.index(label) for label in lone)
-            for labels, lone in zip(network.inputs, network.lone_labels, strict=True)
-        )
+    def reductions(self) -> dict[int, tuple[int, ...]]:
+        """The axes that operands are summed over before anything else, by their numbers.
 
-    @cached_property
-    def reduced_operands(self) -> tuple[int, ...]:
-        """The numbers of those."""
-        return tuple(number for number, axes in enumerate(self.reductions) if axes)
-
-    @cached_property
-    def reduced_shapes(self) -> tuple[tuple[int, ...] | None, ...]:
-        """The shape of an operand without the labels of size 1 that it alone carries; None if none or others are."""
+        Most labels that one operand alone carries are bonds of size 1: there is nothing to sum over these.
+        """
         network = self.network
-        return tuple(
-            network.shape(labels) if lone and network.size(lone) == 1 and BATCH not in labels else None
-            for labels, lone in zip(network.reduced_inputs, network.lone_labels, strict=True)
-        )
+        return {
+            number: tuple(labels.index(label) for label in lone)
+            for number, (labels, lone) in enumerate(zip(network.inputs, network.lone_labels, strict=True))
+            if lone and (BATCH in lone or network.size(lone) != 1)
+        }
 
     @cached_property
     def weight_program(self) -> tuple[tuple[Kernel, int, int], ...]:
         """The weight steps, worked out, with the slots of their operands."""
-        return tuple((kernel_of(step.pair, 1), step.a, step.b) for step in self.weight_steps)
+        return tuple(
+            (kernel_of(step.pair, 1, self.adjoint_of(step.pair, 1)), step.a, step.b) for step in self.weight_steps
+        )
 
     @cached_property
     def _sample_shape(self) -> tuple[int, ...]:

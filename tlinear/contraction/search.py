@@ -33,6 +33,7 @@ from tlinear.contraction.order import (
 )
 from tlinear.contraction.pair import Pair, Work
 from tlinear.contraction.plan import MODEL, Plan, n_chunks, n_pullbacks, weight_share
+from tlinear.contraction.room import keep_room
 from tlinear.contraction.step import Step
 from tlinear.errors import ImplementationError, MemoryLimitError, ShapeError
 from tlinear.shapes import MOST_MODES, is_integer
@@ -210,6 +211,12 @@ def _rebuilding(network: Network, search: str | Callable[..., Any] | None) -> Or
 @lru_cache(maxsize=512)
 def cached_plan(network: Network, options: PlanOptions, mode: Mode, batch_size: int, dtype: DType) -> Plan:
     """Search the orders that the options admit, and keep the one of least predicted time, whatever its memory."""
+    found = _fastest_plan(network, options, mode, batch_size, dtype)
+    keep_room(found.peak_bytes)
+    return found
+
+
+def _fastest_plan(network: Network, options: PlanOptions, mode: Mode, batch_size: int, dtype: DType) -> Plan:
     problem = _Problem(network, options.ordering, mode, batch_size, dtype)
     asked = _admitted(network, options.implementation)
     orders = problem.orders

@@ -15,6 +15,7 @@ import numpy as np
 
 from tlinear.arrays import Array
 from tlinear.contraction.execute import Starts, arrange_weights, chunks_of, contract_weights, pass_through, put_in_order
+from tlinear.contraction.kernel import Kernel
 from tlinear.contraction.needs import Needs
 from tlinear.contraction.plan import Plan
 
@@ -57,46 +58,56 @@ class Tape:
             cotangents = self._pull_back_batch(cotangent, needs, conj)
         else:
             cotangents = {n + len(plan.steps) - 1: _as_last(plan, cotangent)}
-        for number, step in needs.weight_steps:
+        for number in needs.weight_steps:
             kernel, a, b = plan.weight_program[number]
             c = np.ascontiguousarray(cotangents.pop(n + number))
             if needs.slots[b]:
                 cotangents[b] = kernel.restore(kernel.to_b(c, conj(slots[a])))
             if needs.slots[a]:
-                cotangents[a] = kernel.to_a(c, kernel.arrange(conj(slots[b])))
+                cotangents[a] = kernel.to_a(c, kernel.turn(kernel.arrange(conj(slots[b]))))
         return {k: _expand(plan, k, cotangents[k], self.operand_shapes[k]) for k in self.wanted}
 
     def _pull_back_batch(self, cotangent: Array, needs: Needs, conj: Conj) -> dict[int, Array]:
         """The gradients of the input and of what it meets, those summed over the chunks."""
-        plan, n_samples, first = self.plan, len(cotangent), needs.first
-        arranged, reaches_x = [conj(b) for b in self.arranged], needs.slots[0]
-        sums: list[Array | None] = [None] * len(arranged)
-        cotangents: dict[int, Array] = {}
-        in_chunks = not 0 < n_samples <= plan.chunk_size
-        if reaches_x and in_chunks:
-            cotangents[0] = np.empty((n_samples, *self.slots[0].shape[1:]), plan.dtype)
-        for number, rows in enumerate(chunks_of(plan, n_samples)):
-            chunk = self._started_from(number, rows, needs)
-            c = _as_last(plan, cotangent[rows])
-            kernels = plan.batch_kernels(rows.stop - rows.start)
+        plan, n_samples, first, reaches_x = self.plan, len(cotangent), needs.first, needs.slots[0]
+        kernels = plan.batch_kernels(min(n_samples, plan.chunk_size))
+        # those that a cotangent meets on its way to the operands
+        turned = [
+            kernel.turn(conj(met)) if k > first or reaches_x else met
+            for k, (kernel, met) in enumerate(zip(kernels, self.arranged, strict=True))
+        ]
+        sums: list[Array | None] = [None] * len(kernels)
+
+        def sweep(kernels: Sequence[Kernel], starts: list[Array | None], c: Array) -> Array:
+            """Some samples from the last step back to the first one needed, but for the pullback to the input."""
             for k in range(len(kernels) - 1, first - 1, -1):
-                kernel, start, total = kernels[k], chunk[k], sums[k]
+                start = starts[k]
                 if start is not None:
-                    db = kernel.to_b(c, conj(start))
+                    db, total = kernels[k].to_b(c, conj(start)), sums[k]
                     sums[k] = db if total is None else np.add(total, db, out=total)
-                    del db  # before the next one is computed
-                del start, total
+                    del db, total  # before the next one is computed
                 if k > first or (k and reaches_x):
-                    c = kernel.to_a(c, arranged[k])
-                elif reaches_x and in_chunks:
-                    kernel.to_a_into(c, arranged[0], cotangents[0][rows])
-                elif reaches_x:
-                    cotangents[0] = kernel.to_a(c, arranged[0])
-            del chunk  # before the next one is computed
+                    c = kernels[k].to_a(c, turned[k])
+            return c
+
+        cotangents: dict[int, Array] = {}
+        if 0 < n_samples <= plan.chunk_size:
+            c = sweep(kernels, self._started_from(0, slice(0, n_samples), needs), _as_last(plan, cotangent))
+            if reaches_x:
+                cotangents[0] = kernels[0].to_a(c, turned[0])
+        else:
+            if reaches_x:
+                cotangents[0] = np.empty((n_samples, *self.slots[0].shape[1:]), plan.dtype)
+            for number, rows in enumerate(chunks_of(plan, n_samples)):
+                kernels = plan.batch_kernels(rows.stop - rows.start)
+                c = sweep(kernels, self._started_from(number, rows, needs), _as_last(plan, cotangent[rows]))
+                if reaches_x:
+                    kernels[0].to_a_into(c, turned[0], cotangents[0][rows])
+                del c  # before the next chunk makes its own
         for k, (kernel, b) in enumerate(zip(plan.batch_kernels(1), plan.met, strict=True)):
             if needs.slots[b]:
                 total = sums[k]
-                cotangents[b] = kernel.restore(np.zeros_like(arranged[k]) if total is None else total)
+                cotangents[b] = kernel.restore(np.zeros_like(self.arranged[k]) if total is None else total)
         return cotangents
 
     def _started_from(self, number: int, rows: slice, needs: Needs) -> list[Array | None]:
@@ -134,8 +145,8 @@ def contract_with_tape(
 
 def _expand(plan: Plan, number: int, gradient: Array, shape: tuple[int, ...]) -> Array:
     """The gradient of an operand of this shape, which may have been summed over the labels that it alone carries."""
-    axes = plan.reductions[number]
-    if not axes or plan.reduced_shapes[number] is not None:
+    axes = plan.reductions.get(number)
+    if axes is None:
         return gradient.reshape(shape)
     reduced = tuple(n for k, n in enumerate(shape) if k not in axes)
     return np.broadcast_to(np.expand_dims(gradient.reshape(reduced), axes), shape).copy()

@@ -361,7 +361,7 @@ class FactorizedTensor(ABC):
         """The dense tensor of shape ``(*in_shape, *out_shape)``, in an array of its own."""
         plan = cached_plan(self.network, PlanOptions("factorized"), "forward", 1, compute_dtype(self.dtype))
         result = contract(plan, [array.astype(plan.dtype, copy=False) for array in self.operands.values()])
-        return np.array(result, dtype=self.dtype, order="C")
+        return np.array(result, dtype=self.dtype, order="C").reshape(self.shape)
 
     def to_matrix(self) -> Array:
         """The dense weight of shape ``(out_features, in_features)``, as ``nn.Linear.weight`` has it."""
