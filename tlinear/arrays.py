@@ -85,11 +85,9 @@ def inexact_dtype(*dtypes: DType) -> DType:
     >>> inexact_dtype(np.dtype("bool"))
     dtype('float64')
     """
-    result, *others = dtypes
-    for dtype in others:
-        if dtype is not result:
-            result = np.result_type(*dtypes)
-            break
+    result = dtypes[0]
+    if dtypes.count(result) != len(dtypes):
+        result = np.result_type(*dtypes)
     if result.kind not in "fc":
         return np.dtype(np.float64)
     return result if result.isnative else result.newbyteorder("=")

@@ -67,8 +67,7 @@ class Call(NamedTuple):
             n_out = check_features("out", n_out, weight.out_shape)
         array = check_input(x, n_in, weight.in_shape)
         offset = None if bias is None else check_bias(bias, n_out)
-        dtypes = (array.dtype, weight.dtype) if offset is None else (array.dtype, weight.dtype, offset.dtype)
-        result_dtype = inexact_dtype(*dtypes)
+        result_dtype = inexact_dtype(array.dtype, weight.dtype, weight.dtype if offset is None else offset.dtype)
         dtype = compute_dtype(result_dtype)
         taken = 0
         if options.memory_limit is not None:

@@ -100,7 +100,7 @@ class FrozenLinear(Layer):
         asked = {"x"} if wrt is None else gradients_asked_for(wrt, ())
         call = self._call(x)
         wanted, flat = (0,) if asked else (), reduce_operand(call.plan, 0, call.flat)
-        tape = Tape(call.plan, (call.flat.shape,), wanted, [flat], self._arranged(call), None)
+        tape = Tape(call.plan, wanted, [flat], self._arranged(call), None)
         return call.output(self._passed(call, call.flat)), Pullback(call, tape, wants_bias=False)
 
     def jvp(

@@ -65,9 +65,10 @@ def test_every_way_is_the_einsum_and_its_pullbacks_are_the_adjoints(arrays, dtyp
         dc = whole(rng, kernel.shape_out, dtype)
         dx = np.einsum(dc, letters[2], y.conj(), letters[1], letters[0])
         dy = np.einsum(dc, letters[2], x.conj(), letters[0], letters[1])
-        np.testing.assert_array_equal(kernel.to_a(dc, kernel.turn(arranged.conj())).reshape(x.shape), dx)
+        met = arranged.conj() if kernel.turn is None else kernel.turn(arranged.conj())
+        np.testing.assert_array_equal(kernel.to_a(dc, met).reshape(x.shape), dx)
         room = np.empty(x.shape, dtype)
-        kernel.to_a_into(dc, kernel.turn(arranged.conj()), room)
+        kernel.to_a_into(dc, met, room)
         np.testing.assert_array_equal(room, dx)
         np.testing.assert_array_equal(kernel.restore(kernel.to_b(dc, x.conj())).reshape(dy.shape), dy)
 

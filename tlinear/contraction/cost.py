@@ -63,6 +63,8 @@ class CostModel:
         How many times a product of entries each of its pullbacks takes.
     call_seconds : float
         What one pair costs before it does anything.
+    einsum_seconds : float
+        What one costs beyond that whose entries are multiplied and summed without matrices.
     """
 
     small_bytes_per_second: float = 5.8e11
@@ -88,6 +90,7 @@ class CostModel:
     facing_factor: float = 2.2
     product_pullback: float = 1.0
     call_seconds: float = 2.0e-6
+    einsum_seconds: float = 2.0e-6
 
     def seconds(self, pair: Pair, batch_size: int, dtype: DType, *, pullbacks: int = 0) -> float:
         """The predicted time of one pair, and of the pullbacks to its operands: none, B's, or both."""
@@ -96,10 +99,10 @@ class CostModel:
     def work_seconds(self, work: Work, dtype: DType, *, pullbacks: int = 0) -> float:
         """The same of any pair that is this work."""
         entry, manner = dtype.itemsize, work.manner
+        if manner.by_entries:
+            total = self._entries_seconds(work, dtype)
+            return total + pullbacks * (self.product_pullback * total + self.einsum_seconds)
         total = self.call_seconds + self._moving_seconds((work.a + work.b + work.out) * entry)
-        if manner.is_product:
-            total += work.out / work.line * self.line_seconds
-            return total * (1 + pullbacks * self.product_pullback)
         total += self._matmul_seconds(work, dtype, faces=work.turns_b, dots=work.turns_b)
         if manner.copies_a:
             total += self.copy_seconds(work.a, dtype, work.line_a)
@@ -112,7 +115,7 @@ class CostModel:
     def adjoint_of(self, pair: Pair, batch_size: int, dtype: DType) -> Adjoint:
         """How the pullbacks of a pair are done."""
         work = pair.work(max(batch_size, 1))
-        if work.manner.is_product:
+        if work.manner.by_entries:
             return Adjoint()
         to_a, to_b = self._to_a_seconds(work, dtype), self._to_b_seconds(work, dtype)
         way = min(to_a, key=to_a.__getitem__)
@@ -173,6 +176,13 @@ class CostModel:
         line_c = 1 if work.ends_with_rows else work.right
         total = 0.0 if work.manner.a_is_flat else self.copy_seconds(work.a, dtype, line_a)
         return total + (0.0 if work.is_flat else self.copy_seconds(work.out, dtype, line_c))
+
+    def _entries_seconds(self, work: Work, dtype: DType) -> float:
+        """What it takes entry by entry: no faster than a copy, and something for each line."""
+        n_bytes = (work.a + work.b + work.out) * dtype.itemsize
+        moving = max(self._moving_seconds(n_bytes), n_bytes / self.copy_bytes_per_second)
+        calls = self.call_seconds + (self.einsum_seconds if work.contracted > 1 else 0.0)
+        return calls + moving + max(work.a, work.out) / work.line * self.line_seconds
 
     def _moving_seconds(self, n_bytes: int) -> float:
         if n_bytes <= self.cache_bytes:

@@ -8,17 +8,17 @@ one chunk stay in the cache.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from tlinear.arrays import Array
-from tlinear.contraction.kernel import Kernel, kernel_of
+from tlinear.contraction.kernel import Kernel, Read, kernel_of
 from tlinear.contraction.network import BATCH
 from tlinear.contraction.plan import Plan
 
 __all__ = [
-    "Starts",
+    "Kept",
     "arrange_weights",
     "chunks_of",
     "contract",
@@ -53,49 +53,47 @@ def contract_weights(plan: Plan, operands: Sequence[Array], *, drop: bool = Fals
 
 def arrange_weights(plan: Plan, slots: Sequence[Array]) -> list[Array]:
     """What the input meets in each step that has a batch, as it meets it."""
-    # the number of samples is all the same to what has no batch
-    return [kernel.arrange(slots[b]) for kernel, b in zip(plan.batch_kernels(1), plan.met, strict=True)]
+    return [arrange(slots[b]) for arrange, b in plan.arranging]
 
 
-@dataclass(frozen=True)
-class Starts:
-    """What the steps that have a batch start from, chunk by chunk; None for those that are not to `keep`."""
-
-    keep: Sequence[bool]
-    chunks: list[list[Array | None]] = field(default_factory=list)
-
-
-def pass_through(plan: Plan, x: Array, arranged: Sequence[Array], starts: Starts | None = None) -> Array:
-    """The input through the steps that have a batch, chunk by chunk; what they start from goes to `starts`."""
+def pass_through(plan: Plan, x: Array, arranged: Sequence[Array], kept: Kept | None = None) -> Array:
+    """The input through the steps that have a batch, chunk by chunk; what they start from is `kept`, if wanted."""
     n_samples = len(x)
     if n_samples <= plan.chunk_size:
-        return put_in_order(plan, _through(plan.batch_kernels(n_samples), x, arranged, starts), n_samples)
+        return put_in_order(plan, _through(plan.batch_kernels(n_samples), x, arranged, kept), n_samples)
     result = _room_for_result(plan, n_samples)
     for rows in chunks_of(plan, n_samples):
         *kernels, last = plan.batch_kernels(rows.stop - rows.start)
         if plan.lies_in_order:
-            start = _through(kernels, x[rows], arranged, starts)
-            if starts is not None:
-                starts.chunks[-1].append(start if starts.keep[-1] else None)
+            start = _through(kernels, x[rows], arranged, kept)
+            if kept is not None:
+                kept.chunks[-1].append(start if kept.wanted[-1] else None)
             last.forward_into(start, arranged[-1], result[rows])
             del start  # before the next chunk makes its own
         else:
-            made = _through((*kernels, last), x[rows], arranged, starts)
+            made = _through((*kernels, last), x[rows], arranged, kept)
             result[rows] = put_in_order(plan, made, rows.stop - rows.start)
             del made
     return result
 
 
-def _through(kernels: Sequence[Kernel], x: Array, arranged: Sequence[Array], starts: Starts | None) -> Array:
+class Kept(NamedTuple):
+    """What the steps that have a batch start from, chunk by chunk; None for those that are not wanted."""
+
+    wanted: Sequence[bool]
+    chunks: list[list[Array | None]]
+
+
+def _through(kernels: Sequence[Kernel], x: Array, arranged: Sequence[Array], kept: Kept | None) -> Array:
     """Some samples through some of the steps that have a batch, from the first."""
-    if starts is None:
+    if kept is None:
         for kernel, met in zip(kernels, arranged, strict=False):
             x = kernel.forward(x, met)
         return x
     chunk: list[Array | None] = []
-    starts.chunks.append(chunk)
-    for kernel, met, keep in zip(kernels, arranged, starts.keep, strict=False):
-        chunk.append(x if keep else None)
+    kept.chunks.append(chunk)
+    for kernel, met, is_wanted in zip(kernels, arranged, kept.wanted, strict=False):
+        chunk.append(x if is_wanted else None)
         x = kernel.forward(x, met)
     return x
 
@@ -119,14 +117,14 @@ def push_forward(plan: Plan, operands: Sequence[Array], tangents: Sequence[Array
     slots = _reduced(plan, operands)
     moving = [None if array is None else reduce_operand(plan, k, array) for k, array in enumerate(tangents)]
     for kernel, a, b in plan.weight_program:
-        meets, moved = kernel.arrange(slots[b]), _arranged(kernel, moving[b])
+        meets, moved = kernel.arrange(slots[b]), _arranged(kernel.arrange, moving[b])
         moving.append(_product_rule(kernel, slots[a], moving[a], meets, moved))
         slots.append(kernel.forward(slots[a], meets))
     if not plan.batch_steps:
         result, last = put_in_order(plan, slots[-1], 1), moving[-1]
         return result, np.zeros_like(result) if last is None else put_in_order(plan, last, 1)
     arranged = arrange_weights(plan, slots)
-    tangents_met = [_arranged(kernel, moving[b]) for kernel, b in zip(plan.batch_kernels(1), plan.met, strict=True)]
+    tangents_met = [_arranged(arrange, moving[b]) for arrange, b in plan.arranging]
     x, dx = slots[0], moving[0]
     result, change = _room_for_result(plan, len(x)), _room_for_result(plan, len(x))
     for rows in chunks_of(plan, len(x)):
@@ -139,8 +137,8 @@ def push_forward(plan: Plan, operands: Sequence[Array], tangents: Sequence[Array
     return result, change
 
 
-def _arranged(kernel: Kernel, b: Array | None) -> Array | None:
-    return None if b is None else kernel.arrange(b)
+def _arranged(arrange: Read, b: Array | None) -> Array | None:
+    return None if b is None else arrange(b)
 
 
 def _product_rule(kernel: Kernel, a: Array, da: Array | None, b: Array, db: Array | None) -> Array | None:

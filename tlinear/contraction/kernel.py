@@ -10,6 +10,7 @@ here, once: a kernel is a few functions of arrays, in which no question is left.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -29,7 +30,10 @@ Read: TypeAlias = Callable[[Array], Array]
 Contract: TypeAlias = Callable[[Array, Array], Array]
 ContractInto: TypeAlias = Callable[[Array, Array, Array], Array]
 
+# Columns times rows: einsum is faster than multiply, whose loops have one number beside a line, but for small ones.
+_OUTER = "...ij,...jk->...ik"
 _LARGE_OUTER = 1 << 16
+_LARGE_OUTERS = 1 << 11
 _PLAIN = Adjoint()
 
 
@@ -43,8 +47,8 @@ class Kernel:
         The shape of C, axis by label.
     arrange : function
         B as A meets it: a copy where it does not lie so.
-    turn : function
-        The same as ``dC`` meets it: of equal entries, perhaps in another order of memory.
+    turn : function, or None
+        The same as ``dC`` meets it: of equal entries in another order of memory; None where it lies well as it is.
     restore : function
         What `to_b` returned, in the order of the labels of B.
     forward, forward_into : function
@@ -57,7 +61,7 @@ class Kernel:
 
     shape_out: Shape
     arrange: Read
-    turn: Read
+    turn: Read | None
     restore: Read
     forward: Contract
     forward_into: ContractInto
@@ -77,8 +81,8 @@ def kernel_of(pair: Pair, batch_size: int, adjoint: Adjoint = _PLAIN) -> Kernel:
     >>> kernel.forward(np.ones((2, 3)), kernel.arrange(np.ones((3, 4)))).shape
     (2, 4)
     """
-    if pair.is_product:
-        return _product(pair, batch_size)
+    if pair.by_entries:
+        return _by_entries(pair, batch_size)
     has_loops = any(pair.size(run, batch_size) != 1 for run in pair.loops)
     return _matmul(pair, batch_size, adjoint) if has_loops else _dot(pair, batch_size, adjoint)
 
@@ -150,7 +154,7 @@ def _dot(pair: Pair, batch_size: int, adjoint: Adjoint) -> Kernel:
 
     back, back_into = _through_copy(pull, pull_into, from_copy)
     shape_out = network.shape(pair.out, batch_size)
-    arrange, turn = _arranger(pair, batch_size), _lines_turned if adjoint.turns_b else _as_is
+    arrange, turn = _arranger(pair, batch_size), _lines_turned if adjoint.turns_b else None
     return Kernel(shape_out, arrange, turn, restore, run, run_into, back, back_into, pull_b)
 
 
@@ -175,15 +179,16 @@ def _matrix(rows: int, columns: int, *, turned: bool, copied: Read | None = None
     return (as_turned, as_lying) if turned else (as_lying, as_turned)
 
 
-def _times(inner: int, n_entries: int = 0) -> Callable[..., Array]:
+def _times(inner: int, n_entries: int) -> Callable[..., Array]:
     """The product of two matrices, with `inner` entries to sum over; large columns times rows are no work for BLAS."""
-    return _outer if inner == 1 and n_entries > _LARGE_OUTER else np.ndarray.dot
+    if inner > 1 or n_entries <= _LARGE_OUTER:
+        return np.ndarray.dot
 
+    def outer(column: Array, row: Array, out: Array | None = None) -> Array:
+        into = np.empty((column.shape[0], row.shape[1]), column.dtype) if out is None else out
+        return np.einsum(_OUTER, column, row, out=into)
 
-def _outer(column: Array, row: Array, out: Array | None = None) -> Array:
-    """A column times a row: faster than ``np.multiply``, whose loops have one number beside a line."""
-    into = np.empty((column.shape[0], row.shape[1]), column.dtype) if out is None else out
-    return np.einsum("ij,jk->ik", column, row, out=into)
+    return outer
 
 
 # ------------------------------------------------------------------------------------------------------ many products
@@ -203,7 +208,7 @@ def _matmul(pair: Pair, batch_size: int, adjoint: Adjoint) -> Kernel:
     if adjoint.flattens_a:
         back, back_into = _flat_to_a(pair, batch_size)
     to_b = _flat_to_b(pair, batch_size) if adjoint.flattens_b else _stacks_summed(pair, batch_size, a, c)
-    turn, restore = _lines_turned if adjoint.turns_b else _as_is, _restorer(pair, batch_size)
+    turn, restore = _lines_turned if adjoint.turns_b else None, _restorer(pair, batch_size)
     return Kernel(shape_out, arrange, turn, restore, run, run_into, back, back_into, to_b)
 
 
@@ -212,7 +217,7 @@ def _stacks(
 ) -> tuple[Contract, ContractInto]:
     """The products of stacks of matrices, the second perhaps turned, written so that the result lies as asked for."""
     shape, axes = lying
-    times = np.multiply if inner == 1 else np.matmul
+    times = _times_of_stacks(inner, math.prod(shape))
 
     def into(first: Array, second: Array, out: Array) -> Array:
         view = out.reshape(shape)
@@ -223,11 +228,20 @@ def _stacks(
         )
         return out
 
-    if axes is not None:
+    if axes is not None or inner == 1:
         return lambda first, second: into(first, second, np.empty(shape, first.dtype)), into
     if turn is not None:
         return lambda first, second: times(read(first), turn(second)), into
     return lambda first, second: times(read(first), second), into
+
+
+def _times_of_stacks(inner: int, n_entries: int) -> Callable[..., Array]:
+    """The products of stacks of matrices; columns times rows, which NumPy gives to no BLAS, entry by entry."""
+    if inner > 1:
+        return np.matmul
+    if n_entries <= _LARGE_OUTERS:
+        return np.multiply
+    return lambda columns, rows, out: np.einsum(_OUTER, columns, rows, out=out)
 
 
 def _turned(b: Array) -> Array:
@@ -377,52 +391,60 @@ def _restorer(pair: Pair, batch_size: int, *, turned: bool = False) -> Read:
     return lambda db: db.reshape(ordered).transpose(axes)
 
 
-# -------------------------------------------------------------------------------------------------- products of entries
+# -------------------------------------------------------------------------------------------------- entry by entry
 
 
-def _product(pair: Pair, batch_size: int) -> Kernel:
-    """One broadcast multiplication; its pullbacks sum over the runs of labels that an operand does not have."""
+def _by_entries(pair: Pair, batch_size: int) -> Kernel:
+    """One broadcast product of entries, some of them summed; the pullbacks are of the same kind."""
     network = pair.network
-    runs = common_runs(pair.out, (pair.a, pair.b))
-    runs_a, runs_b = (_places(labels, runs) for labels in (pair.a, pair.b))
-    runs_c = list(range(len(runs)))
-    merged_c = tuple(network.size(run, batch_size) for run in runs)
-    a, b = (_reader(*_spread(network, labels, runs, batch_size)) for labels in (pair.a, pair.b))
-    in_order_b = tuple(merged_c[k] for k in sorted(runs_b))
-
-    def run_into(x: Array, y: Array, out: Array) -> Array:
-        np.multiply(a(x), y, out=out.reshape(merged_c))
-        return out
-
-    def run(x: Array, y: Array) -> Array:
-        return run_into(x, y, np.empty(merged_c, x.dtype))
-
-    pull_a, pull_a_into = _summed(merged_c, runs_c, in_order_b, sorted(runs_b), runs_a)
-    pull_b, _ = _summed(merged_c, runs_c, tuple(merged_c[k] for k in runs_a), runs_a, runs_b)
-    shape_out = network.shape(pair.out, batch_size)
-    return Kernel(shape_out, b, _as_is, _as_is, run, run_into, pull_a, pull_a_into, pull_b)
+    runs = common_runs(pair.a if pair.lines else pair.out, (pair.a, pair.b, pair.out))
+    sizes = [network.size(run, batch_size) for run in runs]
+    a, b, c = (_places(labels, runs) for labels in (pair.a, pair.b, pair.out))
+    run, run_into = _einsum(sizes, a, b, c)
+    to_a, to_a_into = _einsum(sizes, c, b, a)
+    to_b, _ = _einsum(sizes, c, a, b)
+    return Kernel(network.shape(pair.out, batch_size), _as_is, None, _as_is, run, run_into, to_a, to_a_into, to_b)
 
 
-def _summed(
-    shape_c: Shape, runs_c: list[int], shape: Shape, runs: list[int], runs_out: list[int]
+def _einsum(
+    sizes: Sequence[int], first: Sequence[int], second: Sequence[int], result: Sequence[int]
 ) -> tuple[Contract, ContractInto]:
-    """The product of entries of C and of an operand, summed over all runs but those of the result."""
-    shape_out = tuple(shape_c[k] for k in runs_out)
-    spread = tuple(n if k in runs else 1 for k, n in enumerate(shape_c))
+    """The products of entries of two arrays whose axes are runs of these numbers, summed where the result has none."""
+    shape = tuple(sizes[k] for k in result)
+    if set(result) >= {*first, *second}:
+        return _multiply(shape, _aligned(sizes, first, result), _aligned(sizes, second, result))
+    shapes = [tuple(sizes[k] for k in places) for places in (first, second)]
+    one, other, out = ("".join(chr(ord("a") + k) for k in places) for places in (first, second, result))
+    equation = f"{one},{other}->{out}"
 
-    if runs_out == runs_c and runs == sorted(runs):
+    def into(x: Array, y: Array, room: Array) -> Array:
+        np.einsum(equation, x.reshape(shapes[0]), y.reshape(shapes[1]), out=room.reshape(shape))
+        return room
 
-        def into(dc: Array, other: Array, out: Array) -> Array:
-            np.multiply(dc.reshape(shape_c), other.reshape(spread), out=out.reshape(shape_c))
-            return out
+    return lambda x, y: into(x, y, np.empty(shape, x.dtype)), into
 
-    else:
 
-        def into(dc: Array, other: Array, out: Array) -> Array:
-            np.einsum(dc.reshape(shape_c), runs_c, other.reshape(shape), runs, runs_out, out=out.reshape(shape_out))
-            return out
+def _multiply(shape: Shape, first: tuple[Read, bool], second: tuple[Read, bool]) -> tuple[Contract, ContractInto]:
+    """The broadcast product of two arrays."""
+    (read, lies), (other, other_lies) = first, second
 
-    return lambda dc, other: into(dc, other, np.empty(shape_out, dc.dtype)), into
+    def into(x: Array, y: Array, room: Array) -> Array:
+        np.multiply(read(x), other(y), out=room.reshape(shape))
+        return room
+
+    if lies and other_lies:  # and so does the product, without being told
+        return lambda x, y: np.multiply(read(x), other(y)), into
+    return lambda x, y: into(x, y, np.empty(shape, x.dtype)), into
+
+
+def _aligned(sizes: Sequence[int], places: Sequence[int], result: Sequence[int]) -> tuple[Read, bool]:
+    """How an array is read with an axis for each run of the result, and whether it lies in that order."""
+    order = sorted(places, key=result.index)
+    spread = tuple(sizes[k] if k in places else 1 for k in result)
+    if order == list(places):
+        return lambda array: array.reshape(spread), True
+    shape, axes = tuple(sizes[k] for k in places), tuple(places.index(k) for k in order)
+    return lambda array: array.reshape(shape).transpose(axes).reshape(spread), False
 
 
 # ------------------------------------------------------------------------------------------------------ orders of axes
@@ -436,13 +458,6 @@ def _view(
     axes = tuple(ranked.index(k) for k in range(len(groups)))
     shape = tuple(network.size(groups[k], batch_size) for k in ranked)
     return shape, None if axes == tuple(range(len(axes))) else axes
-
-
-def _spread(
-    network: Network, labels: Labels, runs: Sequence[Labels], batch_size: int
-) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """As :func:`_view`, with an axis of size 1 for every run that `labels` do not have."""
-    return _view(network, labels, [run if run[0] in labels else () for run in runs], batch_size)
 
 
 def _places(labels: Labels, runs: Sequence[Labels]) -> list[int]:

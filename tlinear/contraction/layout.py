@@ -35,6 +35,7 @@ class _Reading(NamedTuple):
     rows: Labels = ()
     contracted: Labels = ()
     right: Labels = ()
+    lines: bool = False
 
 
 class _Way(NamedTuple):
@@ -178,10 +179,11 @@ def _ways_there(a: Labels, b: Labels, keep: frozenset[int], single: bool) -> tup
     kinds: dict[_Kind, int] = {}
     found: dict[tuple[Labels, int], _Way] = {}
     for reading, outs in _readings(a, b, keep, single):
-        lying, loops, rows, contracted, right = reading
-        manner = manner_of(a, b, lying, loops=loops, rows=rows, contracted=contracted, right=right)
+        lying, loops, rows, contracted, right, lines = reading
+        groups = {"rows": rows, "contracted": contracted, "right": right}
+        manner = manner_of(a, b, lying, loops=loops, lines=lines, **groups)
         for out in outs:
-            writing = writing_of(a, b, out, loops=loops, rows=rows, contracted=contracted, right=right)
+            writing = writing_of(a, b, out, loops=loops, lines=lines, **groups)
             kind = kinds.setdefault((rows, manner, writing), len(kinds))
             result = _batch_first(out) if single else out
             if (result, kind) not in found:
@@ -233,6 +235,8 @@ def _readings(a: Labels, b: Labels, keep: Set[int], single: bool) -> Iterator[tu
         yield _Reading(a, right=right), _products(a, b, right)
         return
     shared = {label for label in a if label in b and label in keep}
+    if a[-1] == b[-1] and a[-1] in shared and not right:
+        yield _Reading(a, contracted=contracted, lines=True), (tuple(label for label in a if label in keep),)
     for lying, summed in _orders(a, b, contracted, shared, single):
         left = [label for label in lying if label not in summed and label not in shared]
         for rows in _rows(lying, left, summed):

@@ -58,8 +58,8 @@ class Manner(NamedTuple):
 
     Attributes
     ----------
-    is_product : bool
-        Whether nothing is summed over.
+    by_entries : bool
+        Whether it is done entry by entry, not as products of matrices.
     copies_a, copies_b : bool
         Whether the operand is rearranged first.
     sums_loops : bool
@@ -76,7 +76,7 @@ class Manner(NamedTuple):
         The last ones of an operand that is rearranged, as far as they stay where they are.
     """
 
-    is_product: bool
+    by_entries: bool
     copies_a: bool
     copies_b: bool
     sums_loops: bool
@@ -152,7 +152,7 @@ class Work(NamedTuple):
     @property
     def can_flatten(self) -> bool:
         """Whether it is one product of matrices that are taller, of operands that may lie otherwise."""
-        return self.loops > 1 and not self.manner.is_product and not self.manner.b_has_loops
+        return self.loops > 1 and not self.manner.by_entries and not self.manner.b_has_loops
 
     @property
     def turns_b(self) -> bool:
@@ -185,6 +185,8 @@ class Pair:
         Runs of labels, for each of whose values there is one matrix product.
     rows, contracted, right : labels
         The axes of the matrices.
+    lines : bool
+        Whether there are none: lines that both operands end with are multiplied entry by entry, and summed.
 
     Examples
     --------
@@ -203,6 +205,7 @@ class Pair:
     rows: Labels = ()
     contracted: Labels = ()
     right: Labels = ()
+    lines: bool = False
 
     @cached_property
     def manner(self) -> Manner:
@@ -215,18 +218,24 @@ class Pair:
             rows=self.rows,
             contracted=self.contracted,
             right=self.right,
+            lines=self.lines,
         )
 
     @cached_property
     def writing(self) -> Writing:
         """How the result is written, as far as that takes time."""
         groups = {"rows": self.rows, "contracted": self.contracted, "right": self.right}
-        return writing_of(self.a, self.b, self.out, loops=self.loops, **groups)
+        return writing_of(self.a, self.b, self.out, loops=self.loops, lines=self.lines, **groups)
 
     @property
     def is_product(self) -> bool:
         """Whether nothing is summed over."""
-        return self.manner.is_product
+        return not self.contracted
+
+    @property
+    def by_entries(self) -> bool:
+        """Whether it is done entry by entry, not as products of matrices."""
+        return self.manner.by_entries
 
     @property
     def has_batch(self) -> bool:
@@ -261,7 +270,7 @@ class Pair:
 
     def entries_arranged(self, batch_size: int) -> int:
         """The entries of the copy of B that A meets, if it is one."""
-        if self.is_product:
+        if self.by_entries:
             return 0
         is_turned = self.work(batch_size).turns_b
         is_copy = self.b != self.turned_order_b if is_turned else self.copies_b
@@ -349,14 +358,23 @@ def stand_together(group: Sequence[int], labels: Labels) -> bool:
 
 
 def manner_of(
-    a: Labels, b: Labels, lying: Labels, *, loops: Sequence[Labels], rows: Labels, contracted: Labels, right: Labels
+    a: Labels,
+    b: Labels,
+    lying: Labels,
+    *,
+    loops: Sequence[Labels],
+    rows: Labels,
+    contracted: Labels,
+    right: Labels,
+    lines: bool = False,
 ) -> Manner:
     """The manner of a pair with these labels."""
+    by_entries = lines or not contracted
     together = stand_together(contracted, b) and stand_together(right, b)
-    copies_b = bool(contracted) and not (together and (b[-1] in contracted or b[-1] in right))
+    copies_b = not by_entries and not (together and (b[-1] in contracted or b[-1] in right))
     order_b = order_of(b, loops=loops, contracted=contracted, right=right)
     return Manner(
-        is_product=not contracted,
+        by_entries=by_entries,
         copies_a=a != lying,
         copies_b=copies_b,
         sums_loops=any(run[0] not in b for run in loops),
@@ -384,10 +402,18 @@ def common_end(first: Labels, second: Labels) -> Labels:
 
 
 def writing_of(
-    a: Labels, b: Labels, out: Labels, *, loops: Sequence[Labels], rows: Labels, contracted: Labels, right: Labels
+    a: Labels,
+    b: Labels,
+    out: Labels,
+    *,
+    loops: Sequence[Labels],
+    rows: Labels,
+    contracted: Labels,
+    right: Labels,
+    lines: bool = False,
 ) -> Writing:
     """The writing of a pair with these labels."""
-    if not contracted:
+    if lines or not contracted:
         line = common_runs(out, (a, b))[-1] if out else ()
         return Writing(ends_with_rows=False, scatters=False, is_flat=False, line=line)
     return Writing(

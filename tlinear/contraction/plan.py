@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from tlinear.arrays import DType
 from tlinear.contraction.adjoint import Adjoint
+from tlinear.contraction.backward import Backward, Needs
 from tlinear.contraction.cost import CostModel, flops_per_multiply
-from tlinear.contraction.kernel import Kernel, kernel_of
+from tlinear.contraction.kernel import Kernel, Read, kernel_of
 from tlinear.contraction.memory import Footprint
-from tlinear.contraction.needs import Needs
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.options import Mode, is_training
 from tlinear.contraction.pair import Pair, common_end
@@ -72,9 +72,12 @@ class Plan:
         return tuple(step for step in self.steps if step.pair.has_batch)
 
     @cached_property
-    def met(self) -> tuple[int, ...]:
-        """The slots of what the input meets in each of those."""
-        return tuple(step.b for step in self.batch_steps)
+    def arranging(self) -> tuple[tuple[Read, int], ...]:
+        """For each of those, how what the input meets is arranged, and the slot that it is in."""
+        # the number of samples is all the same to what has no batch
+        return tuple(
+            (kernel.arrange, step.b) for kernel, step in zip(self.batch_kernels(1), self.batch_steps, strict=True)
+        )
 
     @cached_property
     def _batch_kernels(self) -> dict[int, tuple[Kernel, ...]]:
@@ -187,6 +190,19 @@ class Plan:
         }
 
     @cached_property
+    def operand_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of each operand, -1 standing for the number of samples."""
+        network = self.network
+        return tuple(
+            tuple(-1 if label == BATCH else network.size((label,)) for label in labels) for labels in network.inputs
+        )
+
+    @cached_property
+    def all_operands(self) -> tuple[int, ...]:
+        """The numbers of all operands."""
+        return tuple(range(len(self.network.inputs)))
+
+    @cached_property
     def weight_program(self) -> tuple[tuple[Kernel, int, int], ...]:
         """The weight steps, worked out, with the slots of their operands."""
         return tuple(
@@ -212,6 +228,20 @@ class Plan:
             if len(self._needs) >= _PROGRAMS_KEPT:
                 self._needs.clear()
             found = self._needs[wanted] = Needs.of(len(self.network.inputs), self.steps, wanted)
+        return found
+
+    @cached_property
+    def _backwards(self) -> dict[tuple[int, tuple[int, ...]], Backward]:
+        return {}
+
+    def backward(self, n_samples: int, wanted: tuple[int, ...]) -> Backward:
+        """The way of a cotangent of this many samples to the operands of these numbers, as far as it has a batch."""
+        found = self._backwards.get((n_samples, wanted))
+        if found is None:
+            if len(self._backwards) >= _PROGRAMS_KEPT:
+                self._backwards.clear()
+            found = Backward.through(self.batch_kernels(n_samples), self.needs(wanted))
+            self._backwards[n_samples, wanted] = found
         return found
 
     @cached_property

@@ -8,15 +8,13 @@ the operands are summed over the chunks.  What no wanted gradient depends on is 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from tlinear.arrays import Array
-from tlinear.contraction.execute import Starts, arrange_weights, chunks_of, contract_weights, pass_through, put_in_order
-from tlinear.contraction.kernel import Kernel
-from tlinear.contraction.needs import Needs
+from tlinear.contraction.backward import Backward, Needs
+from tlinear.contraction.execute import Kept, arrange_weights, chunks_of, contract_weights, pass_through, put_in_order
 from tlinear.contraction.plan import Plan
 
 __all__ = ["Tape", "contract_with_tape"]
@@ -24,14 +22,12 @@ __all__ = ["Tape", "contract_with_tape"]
 Conj: TypeAlias = Callable[[Array], Array]
 
 
-@dataclass(frozen=True)
-class Tape:
+class Tape(NamedTuple):
     """What the forward pass must remember for the backward pass.
 
     Attributes
     ----------
     plan : Plan
-    operand_shapes : tuple of shapes
     wanted : tuple of int
         The numbers of the operands whose gradients are asked for.
     slots : list of arrays
@@ -43,7 +39,6 @@ class Tape:
     """
 
     plan: Plan
-    operand_shapes: tuple[tuple[int, ...], ...]
     wanted: tuple[int, ...]
     slots: list[Array]
     arranged: list[Array]
@@ -52,8 +47,7 @@ class Tape:
     def pull_back(self, cotangent: Array) -> dict[int, Array]:
         """The gradients of the wanted operands by number: the adjoint of the forward map."""
         plan, slots = self.plan, self.slots
-        n, needs = len(plan.network.inputs), plan.needs(self.wanted)
-        conj = _conj if plan.dtype.kind == "c" else _same
+        n, needs, conj = len(plan.network.inputs), plan.needs(self.wanted), _conj_of(plan)
         if plan.batch_steps:
             cotangents = self._pull_back_batch(cotangent, needs, conj)
         else:
@@ -64,50 +58,38 @@ class Tape:
             if needs.slots[b]:
                 cotangents[b] = kernel.restore(kernel.to_b(c, conj(slots[a])))
             if needs.slots[a]:
-                cotangents[a] = kernel.to_a(c, kernel.turn(kernel.arrange(conj(slots[b]))))
-        return {k: _expand(plan, k, cotangents[k], self.operand_shapes[k]) for k in self.wanted}
+                met = kernel.arrange(conj(slots[b]))
+                cotangents[a] = kernel.to_a(c, met if kernel.turn is None else kernel.turn(met))
+        return {number: _of_operand(plan, number, cotangents[number]) for number in self.wanted}
 
     def _pull_back_batch(self, cotangent: Array, needs: Needs, conj: Conj) -> dict[int, Array]:
         """The gradients of the input and of what it meets, those summed over the chunks."""
-        plan, n_samples, first, reaches_x = self.plan, len(cotangent), needs.first, needs.slots[0]
-        kernels = plan.batch_kernels(min(n_samples, plan.chunk_size))
-        # those that a cotangent meets on its way to the operands
-        turned = [
-            kernel.turn(conj(met)) if k > first or reaches_x else met
-            for k, (kernel, met) in enumerate(zip(kernels, self.arranged, strict=True))
-        ]
-        sums: list[Array | None] = [None] * len(kernels)
-
-        def sweep(kernels: Sequence[Kernel], starts: list[Array | None], c: Array) -> Array:
-            """Some samples from the last step back to the first one needed, but for the pullback to the input."""
-            for k in range(len(kernels) - 1, first - 1, -1):
-                start = starts[k]
-                if start is not None:
-                    db, total = kernels[k].to_b(c, conj(start)), sums[k]
-                    sums[k] = db if total is None else np.add(total, db, out=total)
-                    del db, total  # before the next one is computed
-                if k > first or (k and reaches_x):
-                    c = kernels[k].to_a(c, turned[k])
-            return c
-
+        plan, n_samples, met = self.plan, len(cotangent), [conj(array) for array in self.arranged]
+        sums: list[Array | None] = [None] * len(met)
+        backward = plan.backward(min(n_samples, plan.chunk_size), self.wanted)
+        for k, turn in backward.turns:
+            met[k] = turn(met[k])
         cotangents: dict[int, Array] = {}
         if 0 < n_samples <= plan.chunk_size:
-            c = sweep(kernels, self._started_from(0, slice(0, n_samples), needs), _as_last(plan, cotangent))
-            if reaches_x:
-                cotangents[0] = kernels[0].to_a(c, turned[0])
+            starts = self._started_from(0, slice(0, n_samples), needs)
+            c = _sweep(backward, _as_last(plan, cotangent), starts, met, sums, conj=conj)
+            if backward.to_x is not None:
+                cotangents[0] = backward.to_x(c, met[0])
         else:
-            if reaches_x:
+            if needs.slots[0]:
                 cotangents[0] = np.empty((n_samples, *self.slots[0].shape[1:]), plan.dtype)
             for number, rows in enumerate(chunks_of(plan, n_samples)):
-                kernels = plan.batch_kernels(rows.stop - rows.start)
-                c = sweep(kernels, self._started_from(number, rows, needs), _as_last(plan, cotangent[rows]))
-                if reaches_x:
-                    kernels[0].to_a_into(c, turned[0], cotangents[0][rows])
-                del c  # before the next chunk makes its own
-        for k, (kernel, b) in enumerate(zip(plan.batch_kernels(1), plan.met, strict=True)):
-            if needs.slots[b]:
-                total = sums[k]
-                cotangents[b] = kernel.restore(np.zeros_like(self.arranged[k]) if total is None else total)
+                backward = plan.backward(rows.stop - rows.start, self.wanted)
+                starts = self._started_from(number, rows, needs)
+                c = _sweep(backward, _as_last(plan, cotangent[rows]), starts, met, sums, conj=conj)
+                if backward.to_x_into is not None:
+                    backward.to_x_into(c, met[0], cotangents[0][rows])
+                del c, starts  # before the next chunk makes its own
+        for k, slot in needs.met:
+            total = sums[k]
+            if total is None:
+                total = np.zeros_like(met[k])
+            cotangents[slot] = plan.batch_kernels(1)[k].restore(total)
         return cotangents
 
     def _started_from(self, number: int, rows: slice, needs: Needs) -> list[Array | None]:
@@ -132,24 +114,48 @@ def contract_with_tape(
     The tape holds the intermediates that those gradients depend on; or, if the plan says so, those of the
     input are computed anew, chunk by chunk, when a cotangent comes.
     """
-    asked = tuple(range(len(operands)) if wanted is None else sorted(wanted))
-    shapes = tuple([operand.shape for operand in operands])
+    asked = plan.all_operands if wanted is None else tuple(sorted(wanted))
     slots = contract_weights(plan, operands)
     if not plan.batch_steps:
-        return put_in_order(plan, slots[-1], 1), Tape(plan, shapes, asked, slots, [], [])
+        return put_in_order(plan, slots[-1], 1), Tape(plan, asked, slots, [], [])
     arranged = arrange_weights(plan, slots)
-    starts = Starts(plan.needs(asked).keep) if plan.memory == "store" else None
-    result = pass_through(plan, slots[0], arranged, starts)
-    return result, Tape(plan, shapes, asked, slots, arranged, None if starts is None else starts.chunks)
+    if plan.memory == "recompute":
+        return pass_through(plan, slots[0], arranged), Tape(plan, asked, slots, arranged, None)
+    kept = Kept(plan.needs(asked).keep, [])
+    result = pass_through(plan, slots[0], arranged, kept)
+    return result, Tape(plan, asked, slots, arranged, kept.chunks)
 
 
-def _expand(plan: Plan, number: int, gradient: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient of an operand of this shape, which may have been summed over the labels that it alone carries."""
-    axes = plan.reductions.get(number)
+def _sweep(
+    backward: Backward,
+    c: Array,
+    starts: Sequence[Array | None],
+    met: Sequence[Array],
+    sums: list[Array | None],
+    *,
+    conj: Conj,
+) -> Array:
+    """A cotangent of some samples from the last step back to the first one needed; the gradients go to `sums`."""
+    for k, to_b, to_a in backward.steps:
+        start = starts[k]
+        if to_b is not None and start is not None:
+            db, total = to_b(c, conj(start)), sums[k]
+            sums[k] = db if total is None else np.add(total, db, out=total)
+            del db, total  # before the next one is computed
+        if to_a is not None:
+            c = to_a(c, met[k])
+    return c
+
+
+def _of_operand(plan: Plan, number: int, gradient: Array) -> Array:
+    """The gradient of an operand, which may have been summed over the labels that it alone carries."""
+    shape, axes = plan.operand_shapes[number], plan.reductions.get(number)
     if axes is None:
         return gradient.reshape(shape)
-    reduced = tuple(n for k, n in enumerate(shape) if k not in axes)
-    return np.broadcast_to(np.expand_dims(gradient.reshape(reduced), axes), shape).copy()
+    reduced = gradient.reshape(tuple(n for k, n in enumerate(shape) if k not in axes))
+    expanded = np.expand_dims(reduced, axes)
+    whole = tuple(one if n == -1 else n for one, n in zip(expanded.shape, shape, strict=True))
+    return np.broadcast_to(expanded, whole).copy()
 
 
 def _as_last(plan: Plan, cotangent: Array) -> Array:
@@ -157,8 +163,8 @@ def _as_last(plan: Plan, cotangent: Array) -> Array:
     return cotangent if plan.lies_in_order else np.ascontiguousarray(cotangent.transpose(np.argsort(plan.output_axes)))
 
 
-def _conj(array: Array) -> Array:
-    return np.conj(array)
+def _conj_of(plan: Plan) -> Conj:
+    return np.conj if plan.dtype.kind == "c" else _same
 
 
 def _same(array: Array) -> Array:
