@@ -43,10 +43,17 @@ def small_buffers():
 
 @pytest.fixture(scope="module")
 def objects(small_buffers):
-    """Bytes of Python objects in a call: its peak for arrays of one entry, of as many operands as any layer below."""
+    """Bytes of Python objects in a call: its peak for arrays of one entry, of as many operands as any layer below.
+
+    In one chunk, and in several.
+    """
     layer = FactorizedLinear((1,) * 6, (1,) * 6, factorization="tucker", rank=1, implementation="factorized", rng=0)
-    layer, x = layer.with_options(memory_limit=2**30), np.ones((1, 1))
-    return peak(lambda: run(layer, x, x, "training"))[0]
+    x = np.ones((3, 1))
+    with pytest.raises(MemoryLimitError) as info:
+        layer.with_options(memory_limit=0).vjp(x)
+    least, left = figures(info.value)
+    layers = [layer.with_options(memory_limit=limit) for limit in (2**30, least - left)]
+    return max(peak(lambda layer=layer: run(layer, x, x, "training"))[0] for layer in layers)
 
 
 @st.composite

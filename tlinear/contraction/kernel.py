@@ -21,6 +21,7 @@ from tlinear.arrays import Array
 from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.network import Labels, Network
 from tlinear.contraction.pair import Pair, common_runs
+from tlinear.contraction.permute import permuted
 
 __all__ = ["Kernel", "kernel_of"]
 
@@ -272,18 +273,17 @@ def _stacks_summed(pair: Pair, batch_size: int, a: Read, c: Read) -> Contract:
 def _flat_to_a(pair: Pair, batch_size: int) -> tuple[Contract, ContractInto]:
     """``dA`` as one product whose rows are those of all loops, then in the order that A lies in."""
     order = (*_labels_of_loops(pair), *pair.rows, *pair.contracted)
-    shape, axes = pair.network.shape(order, batch_size), tuple(order.index(label) for label in pair.a)
+    unflattened = permuted(pair.network.shape(order, batch_size), tuple(map(order.index, pair.a)))
     c = _flattened(pair, batch_size, pair.out, pair.right)
 
     def pull(dc: Array, b: Array) -> Array:
-        da: Array = c(dc).dot(b.T)
-        return da.reshape(shape).transpose(axes)
+        return unflattened(c(dc).dot(b.T))
 
     def into(dc: Array, b: Array, out: Array) -> Array:
         out[...] = pull(dc, b).reshape(out.shape)
         return out
 
-    return lambda dc, b: np.ascontiguousarray(pull(dc, b)), into
+    return pull, into
 
 
 def _flat_to_b(pair: Pair, batch_size: int) -> Contract:
@@ -300,8 +300,8 @@ def _flattened(pair: Pair, batch_size: int, labels: Labels, last: Labels) -> Rea
     matrix = (pair.size(order, batch_size) // columns, columns)
     if order == labels:
         return lambda array: array.reshape(matrix)
-    shape, axes = pair.network.shape(labels, batch_size), tuple(labels.index(label) for label in order)
-    return lambda array: array.reshape(shape).transpose(axes).reshape(matrix)
+    copy = permuted(pair.network.shape(labels, batch_size), tuple(map(labels.index, order)))
+    return lambda array: copy(array).reshape(matrix)
 
 
 def _labels_of_loops(pair: Pair) -> Labels:
@@ -327,15 +327,15 @@ def _copier(pair: Pair, batch_size: int) -> Read | None:
     if not pair.copies_a:
         return None
     shape, axes = pair.network.shape(pair.a, batch_size), tuple(pair.a.index(label) for label in pair.lying)
-    return lambda a: np.ascontiguousarray(a.reshape(shape).transpose(axes))
+    return permuted(shape, axes)
 
 
 def _back_from_copy(pair: Pair, batch_size: int) -> Read | None:
-    """What A was copied to, as views with the axes of A."""
+    """What A was copied to, in the order of A."""
     if not pair.copies_a:
         return None
     shape, axes = pair.network.shape(pair.lying, batch_size), tuple(pair.lying.index(label) for label in pair.a)
-    return lambda copied: copied.reshape(shape).transpose(axes)
+    return permuted(shape, axes)
 
 
 def _through_copy(pull: Contract, pull_into: ContractInto, from_copy: Read | None) -> tuple[Contract, ContractInto]:
@@ -347,7 +347,7 @@ def _through_copy(pull: Contract, pull_into: ContractInto, from_copy: Read | Non
         out[...] = from_copy(pull(dc, b)).reshape(out.shape)
         return out
 
-    return lambda dc, b: np.ascontiguousarray(from_copy(pull(dc, b))), into
+    return lambda dc, b: from_copy(pull(dc, b)), into
 
 
 def _arranger(pair: Pair, batch_size: int) -> Read:
@@ -358,12 +358,15 @@ def _arranger(pair: Pair, batch_size: int) -> Read:
     inner, right = network.size(pair.contracted, batch_size), network.size(pair.right, batch_size)
     matrices = (*loops, inner, right)
     if pair.work(batch_size).turns_b:
-        turned, axes = (*loops, right, inner), tuple(pair.b.index(label) for label in pair.turned_order_b)
-        return lambda b: np.ascontiguousarray(b.reshape(shape).transpose(axes)).reshape(turned).mT
+        turned, turn = (*loops, right, inner), permuted(shape, tuple(map(pair.b.index, pair.turned_order_b)))
+        return lambda b: turn(b).reshape(turned).mT
     if order == pair.b:
         return lambda b: b.reshape(matrices)
-    axes = tuple(pair.b.index(label) for label in order)
-    return lambda b: b.reshape(shape).transpose(axes).reshape(matrices)
+    if not pair.copies_b:
+        axes = tuple(map(pair.b.index, order))
+        return lambda b: b.reshape(shape).transpose(axes).reshape(matrices)
+    copy = permuted(shape, tuple(map(pair.b.index, order)))
+    return lambda b: copy(b).reshape(matrices)
 
 
 def _loops_of_b(pair: Pair) -> Shape:
@@ -388,7 +391,9 @@ def _restorer(pair: Pair, batch_size: int, *, turned: bool = False) -> Read:
         return _as_is
     ordered = pair.network.shape(pair.order_b, batch_size)
     axes = tuple(pair.order_b.index(label) for label in pair.b)
-    return lambda db: db.reshape(ordered).transpose(axes)
+    if not pair.copies_b:
+        return lambda db: db.reshape(ordered).transpose(axes)
+    return permuted(ordered, axes)
 
 
 # -------------------------------------------------------------------------------------------------- entry by entry
