@@ -130,7 +130,7 @@ def match_dtype(array: Array, dtype: DType) -> Array:
     The gradient of a real operand of a complex product is the real part, because the
     real operand can move along the real axis only.
     """
-    if array.dtype is dtype or array.dtype == dtype:
+    if array.dtype == dtype:
         return array
     if array.dtype.kind == "c" and dtype.kind != "c":
         array = array.real

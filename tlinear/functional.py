@@ -152,8 +152,7 @@ class Pullback:
         cotangent = check_cotangent(dy, (*call.batch_shape, call.out_features), call.result_dtype)
         found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape))
         dx = call.merge(found.pop(0), call.in_features, call.weight.in_features) if 0 in found else None
-        operands = list(call.weight.operands.items())
-        parameters = {}
+        operands, parameters = tuple(call.weight.operands.items()), {}
         for k, gradient in found.items():
             name, operand = operands[k - 1]
             parameters[f"weight.{name}"] = contiguous(match_dtype(gradient, operand.dtype))

@@ -24,8 +24,9 @@ class Needs:
         For each step that has a batch, whether what it starts from is needed: for the gradient of what it meets.
     first : int
         The earliest of those steps whose pullback is needed; their number if none is.
-    met : tuple of (int, int)
-        The numbers of those steps that meet a wanted operand, and the slots of what they meet.
+    met : tuple of (int, int, function)
+        The numbers of those steps that meet a wanted operand, the slots of what they meet, and what puts the gradient
+        in its order.
     weight_steps : tuple of int
         The numbers of the steps without a batch that a wanted operand is in, the last one first.
     """
@@ -33,12 +34,12 @@ class Needs:
     slots: tuple[bool, ...]
     keep: tuple[bool, ...]
     first: int
-    met: tuple[tuple[int, int], ...]
+    met: tuple[tuple[int, int, Read], ...]
     weight_steps: tuple[int, ...]
 
     @classmethod
-    def of(cls, n_operands: int, steps: Sequence[Step], wanted: Sequence[int]) -> Self:
-        """Those of the operands with the `wanted` numbers."""
+    def of(cls, n_operands: int, steps: Sequence[Step], kernels: Sequence[Kernel], wanted: Sequence[int]) -> Self:
+        """Those of the operands with the `wanted` numbers; `kernels` are of the steps that have a batch."""
         slots = [slot in wanted for slot in range(n_operands)]
         for step in steps:
             slots.append(slots[step.a] or slots[step.b])
@@ -47,7 +48,7 @@ class Needs:
             slots=tuple(slots),
             keep=tuple(slots[step.b] for step in batch),
             first=next((k for k, step in enumerate(batch) if slots[step.a] or slots[step.b]), len(batch)),
-            met=tuple((k, step.b) for k, step in enumerate(batch) if slots[step.b]),
+            met=tuple((k, step.b, kernels[k].restore) for k, step in enumerate(batch) if slots[step.b]),
             weight_steps=tuple(k for k in reversed(range(len(steps) - len(batch))) if slots[n_operands + k]),
         )
 

@@ -227,7 +227,8 @@ class Plan:
         if found is None:
             if len(self._needs) >= _PROGRAMS_KEPT:
                 self._needs.clear()
-            found = self._needs[wanted] = Needs.of(len(self.network.inputs), self.steps, wanted)
+            n, kernels = len(self.network.inputs), self.batch_kernels(1)
+            found = self._needs[wanted] = Needs.of(n, self.steps, kernels, wanted)
         return found
 
     @cached_property

@@ -47,7 +47,7 @@ class Tape(NamedTuple):
     def pull_back(self, cotangent: Array) -> dict[int, Array]:
         """The gradients of the wanted operands by number: the adjoint of the forward map."""
         plan, slots = self.plan, self.slots
-        n, needs, conj = len(plan.network.inputs), plan.needs(self.wanted), _conj_of(plan)
+        n, needs, conj = len(plan.network.inputs), plan.needs(self.wanted), _conj if plan.dtype.kind == "c" else _same
         if plan.batch_steps:
             cotangents = self._pull_back_batch(cotangent, needs, conj)
         else:
@@ -60,11 +60,14 @@ class Tape(NamedTuple):
             if needs.slots[a]:
                 met = kernel.arrange(conj(slots[b]))
                 cotangents[a] = kernel.to_a(c, met if kernel.turn is None else kernel.turn(met))
-        return {number: _of_operand(plan, number, cotangents[number]) for number in self.wanted}
+        if plan.reductions:
+            return {number: _of_operand(plan, number, cotangents[number]) for number in self.wanted}
+        return {number: cotangents[number].reshape(plan.operand_shapes[number]) for number in self.wanted}
 
     def _pull_back_batch(self, cotangent: Array, needs: Needs, conj: Conj) -> dict[int, Array]:
         """The gradients of the input and of what it meets, those summed over the chunks."""
-        plan, n_samples, met = self.plan, len(cotangent), [conj(array) for array in self.arranged]
+        plan, n_samples = self.plan, len(cotangent)
+        met = self.arranged.copy() if conj is _same else [conj(array) for array in self.arranged]
         sums: list[Array | None] = [None] * len(met)
         backward = plan.backward(min(n_samples, plan.chunk_size), self.wanted)
         for k, turn in backward.turns:
@@ -85,11 +88,9 @@ class Tape(NamedTuple):
                 if backward.to_x_into is not None:
                     backward.to_x_into(c, met[0], cotangents[0][rows])
                 del c, starts  # before the next chunk makes its own
-        for k, slot in needs.met:
+        for k, slot, restore in needs.met:
             total = sums[k]
-            if total is None:
-                total = np.zeros_like(met[k])
-            cotangents[slot] = plan.batch_kernels(1)[k].restore(total)
+            cotangents[slot] = restore(np.zeros_like(met[k]) if total is None else total)
         return cotangents
 
     def _started_from(self, number: int, rows: slice, needs: Needs) -> list[Array | None]:
@@ -163,8 +164,8 @@ def _as_last(plan: Plan, cotangent: Array) -> Array:
     return cotangent if plan.lies_in_order else np.ascontiguousarray(cotangent.transpose(np.argsort(plan.output_axes)))
 
 
-def _conj_of(plan: Plan) -> Conj:
-    return np.conj if plan.dtype.kind == "c" else _same
+def _conj(array: Array) -> Array:
+    return np.conj(array)
 
 
 def _same(array: Array) -> Array:
