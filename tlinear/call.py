@@ -130,14 +130,13 @@ def check_weight(weight: FactorizedTensor) -> None:
 def _flatten(array: Array, modes: tuple[int, ...], dtype: DType) -> Array:
     """``[.., features]``, padded with zeros to what the modes hold, as ``[b, *modes]``."""
     features, held = array.shape[-1], math.prod(modes)
-    n_samples = array.size // features
     if features < held:
         padded = np.zeros((*array.shape[:-1], held), dtype)
         padded[..., :features] = array
         array = padded
     elif array.dtype != dtype:
         array = array.astype(dtype, order="C")
-    return array.reshape(n_samples, *modes)
+    return array.reshape(array.size // held, *modes)
 
 
 def _converted_bytes(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -45,8 +45,7 @@ Wrt: TypeAlias = Iterable[str] | None
 DEFAULT = PlanOptions()
 
 
-@dataclass(frozen=True)
-class Gradients:
+class Gradients(NamedTuple):
     """What a pullback returns.
 
     Attributes
@@ -193,10 +192,10 @@ def linear_vjp(
     MemoryLimitError
         When the call and its pullback cannot be made within the memory limit.
     """
-    check_weight(weight)
     mode: Mode = "training"
     wanted, wants_bias = None, True
     if wrt is not None:
+        check_weight(weight)
         names = ("x", *named_parameters(weight, None))
         asked = gradients_asked_for(wrt, names[1:] if bias is None else (*names[1:], "bias"))
         wanted, wants_bias = [k for k, name in enumerate(names) if name in asked], "bias" in asked
@@ -303,6 +302,9 @@ def linear_trace(
 
 def bias_gradient(cotangent: Array, bias: Array) -> Array:
     """The sum of a cotangent over all batch axes, in the dtype of the bias."""
-    flat = cotangent.reshape(-1, cotangent.shape[-1])
-    total = np.add.reduce(flat, axis=0, dtype=compute_dtype(inexact_dtype(cotangent.dtype)))
+    dtype, features = compute_dtype(inexact_dtype(cotangent.dtype)), cotangent.shape[-1]
+    if cotangent.size == features:
+        total = cotangent.reshape(features).astype(dtype)
+    else:
+        total = np.add.reduce(cotangent.reshape(-1, features), axis=0, dtype=dtype)
     return contiguous(match_dtype(total, bias.dtype))

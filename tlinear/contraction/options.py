@@ -93,6 +93,13 @@ class PlanOptions:
         return replace(self, **options)
 
     @cached_property
+    def _hash(self) -> int:
+        return hash((self.implementation, self.optimize, self.memory, self.memory_limit))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
     def path(self) -> Path | None:
         """The path asked for, if it is one."""
         return self.optimize if isinstance(self.optimize, tuple) else None
