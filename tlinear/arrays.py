@@ -72,7 +72,7 @@ def to_inexact(array: ArrayLike | Any, name: str = "array") -> Array:
     dtype('float64')
     """
     result = to_numpy(array, name)
-    return result if result.dtype.kind in "fc" else result.astype(np.float64)
+    return result.astype(inexact_dtype(result.dtype), copy=False)
 
 
 def inexact_dtype(*dtypes: DType) -> DType:

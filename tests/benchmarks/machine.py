@@ -11,8 +11,8 @@ from dataclasses import fields
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tlinear.contraction.compile import kernel_of
 from tlinear.contraction.cost import CostModel
-from tlinear.contraction.kernel import kernel_of
 from tlinear.contraction.layout import ways
 from tlinear.contraction.network import Network
 

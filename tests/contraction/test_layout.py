@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear.contraction.adjoint import Adjoint
-from tlinear.contraction.kernel import kernel_of
+from tlinear.contraction.compile import kernel_of
 from tlinear.contraction.layout import ways
 from tlinear.contraction.network import BATCH, Network
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from tlinear.arrays import DType
 from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.network import Labels, Network
-from tlinear.contraction.pair import Pair, Work
+from tlinear.contraction.pair import Pair
+from tlinear.contraction.work import Work
 
 __all__ = ["CostModel", "flops_per_multiply"]
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tlinear.arrays import Array
-from tlinear.contraction.kernel import Kernel, Read, kernel_of
+from tlinear.contraction.compile import kernel_of
+from tlinear.contraction.kernel import Kernel, Read
 from tlinear.contraction.network import BATCH
 from tlinear.contraction.plan import Plan
 

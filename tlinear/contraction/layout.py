@@ -15,7 +15,8 @@ from typing import NamedTuple, TypeAlias
 
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.order import Order, label_triples
-from tlinear.contraction.pair import Manner, Pair, Work, Writing, manner_of, stand_together, work_of, writing_of
+from tlinear.contraction.pair import Pair
+from tlinear.contraction.work import Manner, Work, Writing, manner_of, stand_together, work_of, writing_of
 
 __all__ = ["Layouts", "ways"]
 

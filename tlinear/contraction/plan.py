@@ -9,13 +9,15 @@ from typing import Any, Literal
 from tlinear.arrays import DType
 from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.backward import Backward, Needs
+from tlinear.contraction.compile import kernel_of
 from tlinear.contraction.cost import CostModel, flops_per_multiply
-from tlinear.contraction.kernel import Kernel, Read, kernel_of
+from tlinear.contraction.kernel import Kernel, Read
 from tlinear.contraction.memory import Footprint
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.options import Mode, is_training
-from tlinear.contraction.pair import Pair, common_end
+from tlinear.contraction.pair import Pair
 from tlinear.contraction.step import Step
+from tlinear.contraction.work import common_end
 
 __all__ = ["MODEL", "Plan", "Step", "n_chunks", "n_pullbacks", "weight_share"]
 

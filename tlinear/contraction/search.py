@@ -31,10 +31,11 @@ from tlinear.contraction.order import (
     reconstructed_order,
     takes_input_last,
 )
-from tlinear.contraction.pair import Pair, Work
+from tlinear.contraction.pair import Pair
 from tlinear.contraction.plan import MODEL, Plan, n_chunks, n_pullbacks, weight_share
 from tlinear.contraction.room import keep_room
 from tlinear.contraction.step import Step
+from tlinear.contraction.work import Work
 from tlinear.errors import ImplementationError, MemoryLimitError, ShapeError
 from tlinear.shapes import MOST_MODES, is_integer
 

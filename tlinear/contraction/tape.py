@@ -67,11 +67,14 @@ class Tape(NamedTuple):
     def _pull_back_batch(self, cotangent: Array, needs: Needs, conj: Conj) -> dict[int, Array]:
         """The gradients of the input and of what it meets, those summed over the chunks."""
         plan, n_samples = self.plan, len(cotangent)
-        met = self.arranged.copy() if conj is _same else [conj(array) for array in self.arranged]
+        met = self.arranged.copy()
         sums: list[Array | None] = [None] * len(met)
         backward = plan.backward(min(n_samples, plan.chunk_size), self.wanted)
         for k, turn in backward.turns:
             met[k] = turn(met[k])
+        if plan.dtype.kind == "c":  # what has been copied already is conjugated in place
+            own = {k for k, _ in backward.turns}
+            met = [np.conj(array, out=array if k in own else None) for k, array in enumerate(met)]
         cotangents: dict[int, Array] = {}
         if 0 < n_samples <= plan.chunk_size:
             starts = self._started_from(0, slice(0, n_samples), needs)
@@ -88,9 +91,10 @@ class Tape(NamedTuple):
                 if backward.to_x_into is not None:
                     backward.to_x_into(c, met[0], cotangents[0][rows])
                 del c, starts  # before the next chunk makes its own
+        del met  # before the gradients are put in order
         for k, slot, restore in needs.met:
-            total = sums[k]
-            cotangents[slot] = restore(np.zeros_like(met[k]) if total is None else total)
+            total, sums[k] = sums[k], None
+            cotangents[slot] = restore(np.zeros_like(self.arranged[k]) if total is None else total)
         return cotangents
 
     def _started_from(self, number: int, rows: slice, needs: Needs) -> list[Array | None]:
