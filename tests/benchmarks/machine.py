@@ -15,6 +15,7 @@ from tlinear.contraction.compile import kernel_of
 from tlinear.contraction.cost import CostModel
 from tlinear.contraction.layout import ways
 from tlinear.contraction.network import Network
+from tlinear.contraction.permute import permuted
 
 FLOAT = np.dtype(np.float32)
 GIVEN = {
@@ -101,10 +102,36 @@ def turning(rows=128, inner=64, right=64):
     return seconds(lambda: np.matmul(a, b, out=out.T)) / product(rows, inner, right)
 
 
+def facing(n=64, rows=32, inner=32, right=16):
+    """How much longer stacks of products take whose lines both go over what is summed."""
+    a, b, out = ones(n, rows, inner), ones(n, right, inner), np.empty((n, rows, right), FLOAT)
+    other = ones(n, inner, right)
+    return seconds(lambda: np.matmul(a, b.mT, out=out)) / seconds(lambda: np.matmul(a, other, out=out))
+
+
 def pullback(n=16, r=1024):
     a, b, out = ones(n, 1, r), ones(1, 16, r), np.empty((n, 16, r), FLOAT)
-    forward = seconds(lambda: np.multiply(a, b, out=out))
-    return seconds(lambda: np.einsum(out, [0, 1, 2], b[0], [1, 2], [0, 2])) / forward
+    forward, da = seconds(lambda: np.multiply(a, b, out=out)), np.empty((n, r), FLOAT)
+    return seconds(lambda: np.einsum("abc,bc->ac", out, b[0], out=da)) / forward
+
+
+def stacks():
+    """What a stack of two products of two rows costs beyond one of four."""
+    stack, matrix, two = ones(2, 2, 2), ones(4, 2), ones(2, 2)
+    return seconds(lambda: np.matmul(stack, two)) - seconds(lambda: matrix.dot(two))
+
+
+def einsums():
+    """What products of entries that are summed cost beyond those that are not."""
+    a, b, out = ones(2, 2), ones(2, 2), np.empty((2,), FLOAT)
+    return seconds(lambda: np.einsum("ab,ab->b", a, b, out=out)) - seconds(lambda: np.multiply(a, b))
+
+
+def copies():
+    """What a copy in another order costs before it does anything."""
+    a = ones(2, 2, 2)
+    copy = permuted((2, 2, 2), (1, 0, 2))
+    return seconds(lambda: copy(a))
 
 
 def calls():
@@ -136,8 +163,12 @@ EXPERIMENTS = {
     "jump_seconds": jumps,
     "vector_seconds": vectors,
     "turning_factor": turning,
+    "facing_factor": facing,
     "product_pullback": pullback,
     "call_seconds": calls,
+    "stack_seconds": stacks,
+    "einsum_seconds": einsums,
+    "copy_call_seconds": copies,
 }
 
 

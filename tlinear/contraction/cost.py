@@ -64,14 +64,18 @@ class CostModel:
         How many times a product of entries each of its pullbacks takes.
     call_seconds : float
         What one pair costs before it does anything.
+    stack_seconds : float
+        What one costs beyond that if it is a stack of matrix products.
     einsum_seconds : float
         What one costs beyond that whose entries are multiplied and summed without matrices.
+    copy_call_seconds : float
+        What a copy costs before it does anything.
     """
 
     small_bytes_per_second: float = 5.8e11
-    large_bytes_per_second: float = 4.4e11
+    large_bytes_per_second: float = 6.0e11
     large_multiplications: float = 1.0e6
-    pack_bytes_per_second: float = 2.0e10
+    pack_bytes_per_second: float = 1.5e10
     vector_bytes: int = 64
     cache_bytes_per_second: float = 8.0e10
     shared_bytes_per_second: float = 2.5e10
@@ -87,11 +91,13 @@ class CostModel:
     line_seconds: float = 8.0e-9
     jump_seconds: float = 1.0e-8
     vector_seconds: float = 6.0e-10
-    turning_factor: float = 2.0
+    turning_factor: float = 1.3
     facing_factor: float = 2.2
     product_pullback: float = 1.0
     call_seconds: float = 2.0e-6
+    stack_seconds: float = 1.0e-6
     einsum_seconds: float = 2.0e-6
+    copy_call_seconds: float = 1.0e-6
 
     def seconds(self, pair: Pair, batch_size: int, dtype: DType, *, pullbacks: int = 0) -> float:
         """The predicted time of one pair, and of the pullbacks to its operands: none, B's, or both."""
@@ -202,7 +208,9 @@ class CostModel:
         rows, inner, right, out = work.rows, work.contracted, work.right, work.out
         n_matrices = out // (rows * right)
         is_small = rows * inner * right <= self.large_multiplications
-        over_rows = right == 1 or (rows > 1 and work.ends_with_rows)
+        # BLAS computes along the lines of A where they go over the rows
+        turns = not work.manner.a_ends_with_rows and rows > 1 and right > 1
+        over_rows = right == 1 or (rows > 1 and work.ends_with_rows and not turns)
         line = rows if over_rows else right
         lanes = self.vector_bytes // real
         if is_small and dots and not work.manner.a_ends_with_rows:  # each entry is a dot product of two lines
@@ -211,15 +219,16 @@ class CostModel:
         else:
             vectors = out / line * -(-line // lanes) * scale
             flops = 2 * inner * lanes * vectors
-            if over_rows and rows > 1 and right > 1 and not work.manner.a_ends_with_rows:
+            if turns and work.ends_with_rows:
                 flops *= self.turning_factor
-            elif is_small and faces and rows > 1 and right > 1 and not work.manner.a_ends_with_rows:
+            elif turns and faces and is_small:
                 flops *= self.facing_factor
         if is_small:
             b_bytes = inner * right * entry
             again = n_matrices * b_bytes / self.cache_bytes_per_second if b_bytes > self.inner_cache_bytes else 0.0
             jumps = (out / line if work.scatters else 0) + (work.a / inner if work.manner.scatters_a else 0)
-            calls = n_matrices * self.matrix_seconds + jumps * self.jump_seconds + vectors * self.vector_seconds
+            stack = self.stack_seconds if n_matrices > 1 else 0.0
+            calls = stack + n_matrices * self.matrix_seconds + jumps * self.jump_seconds + vectors * self.vector_seconds
             return flops * real / self.small_bytes_per_second + calls + again
         packed = n_matrices * (rows * inner + inner * right + rows * right) * entry
         return flops * real / self.large_bytes_per_second + packed / self.pack_bytes_per_second
@@ -232,7 +241,7 @@ class CostModel:
         """A copy that changes the order of the axes, but of those of a line."""
         n_bytes = 2 * n_entries * dtype.itemsize
         lines = n_entries * min(self.copied_line_seconds / line, self.copied_entry_seconds)
-        return n_bytes / self.copy_bytes_per_second + lines
+        return self.copy_call_seconds + n_bytes / self.copy_bytes_per_second + lines
 
     def least_seconds(
         self,

@@ -144,7 +144,7 @@ class Layouts:
     def _is_read(self, lying: Labels, summed: frozenset[int] | None) -> bool:
         """Whether what comes next reads a result as it lies: a step that sums over these labels, or else the caller."""
         if summed is None:
-            return self.single or lying == self.network.output
+            return lying == self.network.output
         return _side_by_side(summed, lying)
 
     def _results(self, a: Labels, b: Labels, keep: frozenset[int]) -> Mapping[Labels, tuple[float, _Way]]:

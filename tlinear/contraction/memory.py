@@ -110,7 +110,8 @@ def _contract_weights(plan: Footprint, *, drop: bool) -> tuple[int, int]:
         peak = max(peak, alive + _rearranged(step))
         if drop:
             alive -= sum(out[slot] for slot in (step.a, step.b) if slot >= n)
-    alive += sum(step.pair.entries_arranged(1) for step in plan.batch_steps)
+    chunk = max(min(plan.chunk_size, plan.batch_size), 1)
+    alive += sum(step.pair.entries_arranged(chunk) for step in plan.batch_steps)
     return alive, max(peak, alive)
 
 

@@ -76,10 +76,9 @@ class Plan:
     @cached_property
     def arranging(self) -> tuple[tuple[Read, int], ...]:
         """For each of those, how what the input meets is arranged, and the slot that it is in."""
-        # the number of samples is all the same to what has no batch
-        return tuple(
-            (kernel.arrange, step.b) for kernel, step in zip(self.batch_kernels(1), self.batch_steps, strict=True)
-        )
+        # any number of samples meets it then, but a whole chunk meets it best
+        kernels = self.batch_kernels(max(min(self.chunk_size, self.batch_size), 1))
+        return tuple((kernel.arrange, step.b) for kernel, step in zip(kernels, self.batch_steps, strict=True))
 
     @cached_property
     def _batch_kernels(self) -> dict[int, tuple[Kernel, ...]]:
@@ -145,7 +144,7 @@ class Plan:
         total += MODEL.all_seconds(self.done_anew, n, size, self.dtype)
         if self.is_training and self.memory == "store":
             total += MODEL.storing_seconds(self.stored_entries * self.dtype.itemsize)
-        if not self.lies_in_order and self.batch_size > 1:
+        if not self.lies_in_order:
             n_entries = self.network.size(self.network.output, self.batch_size)
             line = self.network.size(common_end(self.last_labels, self.network.output), self.batch_size)
             total += MODEL.copy_seconds(n_entries, self.dtype, line) * (2 if self.is_training else 1)
@@ -258,9 +257,17 @@ class Plan:
         return self.steps[-1].pair.out if self.steps else self.network.reduced_inputs[0]
 
     @cached_property
+    def axes_of_last(self) -> tuple[int, ...]:
+        """The axes of a result in order, in the order that the last result lies in."""
+        return tuple(self.network.output.index(label) for label in self.last_labels)
+
+    @cached_property
     def lies_in_order(self) -> bool:
-        """Whether the last result lies as the network's output asks for."""
-        return self.last_labels == self.network.output
+        """Whether the last result lies as the network's output asks for; the axis of one sample may be anywhere."""
+        lying, asked = self.last_labels, self.network.output
+        if self.batch_size <= 1:
+            lying, asked = (tuple(label for label in labels if label != BATCH) for labels in (lying, asked))
+        return lying == asked
 
     def slot_name(self, slot: int) -> str:
         """The name of an operand or of a step's result."""

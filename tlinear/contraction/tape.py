@@ -165,7 +165,7 @@ def _of_operand(plan: Plan, number: int, gradient: Array) -> Array:
 
 def _as_last(plan: Plan, cotangent: Array) -> Array:
     """A cotangent of the network's output as it lies for the last step."""
-    return cotangent if plan.lies_in_order else np.ascontiguousarray(cotangent.transpose(np.argsort(plan.output_axes)))
+    return cotangent if plan.lies_in_order else np.ascontiguousarray(cotangent.transpose(plan.axes_of_last))
 
 
 def _conj(array: Array) -> Array:

@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 _FEW_COLUMNS = 16
+_FEW_ROWS = 128
 _SHORT_LINE = 8
 _LONG_LINE = 16
 
@@ -134,7 +135,7 @@ class Work(NamedTuple):
             return False
         if self.manner.a_ends_with_rows:
             return self.contracted <= _SHORT_LINE and not self.ends_with_rows
-        return self.contracted >= _LONG_LINE * self.right
+        return self.contracted >= _LONG_LINE * self.right and self.rows <= _FEW_ROWS
 
     @property
     def entries_summed(self) -> int:
