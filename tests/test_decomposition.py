@@ -1,5 +1,6 @@
 """decompose: what it promises for every factorization, dtype, layout and degenerate input."""
 
+import itertools
 import math
 import subprocess
 import sys
@@ -251,11 +252,20 @@ def test_a_constant_at_the_edge_of_the_range_survives(factorization, dtype, edge
     u = float(info.eps) / 2.0
     bound = 4 * u / (1.0 - 4 * u) + rounding((8, 8, 8))
     assert result.relative_error <= bound
-    # the tensor is linear in every operand: away from the edge no intermediate result overflows either
-    inwards = 2.0**-16 if edge == "largest" else 2.0**16
-    operands = {name: widened(array) * inwards for name, array in result.tensor.operands.items()}
-    moved = widened(result.tensor).with_operands(operands)
-    assert np.max(np.abs(moved.to_tensor() / (value * inwards ** len(operands)) - 1.0)) <= bound
+    # no intermediate result overflows either, whatever the order of contraction
+    found = widened(result.tensor).to_tensor()
+    assert np.max(np.abs(found / value - 1.0)) <= bound + u
+
+
+@pytest.mark.parametrize("factorization", FACTORIZATIONS)
+def test_operands_out_of_all_proportion_make_a_tensor_that_is_not(factorization):
+    """Powers of two that cancel, in every pair of operands, leave each bit of the reconstruction as it is."""
+    tensor = np.random.default_rng(3).standard_normal((3, 4, 5))
+    plain = decompose(tensor, factorization, rank_for(factorization, 3), n_in=1).tensor
+    expected = plain.to_tensor()
+    for large, small in itertools.permutations(plain.operands, 2):
+        scaled = {large: np.ldexp(plain.operands[large], 900), small: np.ldexp(plain.operands[small], -900)}
+        np.testing.assert_array_equal(plain.with_operands({**plain.operands, **scaled}).to_tensor(), expected)
 
 
 @pytest.mark.parametrize("factorization", FACTORIZATIONS)

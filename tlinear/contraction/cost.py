@@ -57,7 +57,8 @@ class CostModel:
     vector_seconds : float
         What each vector of the result of a small product costs beside its FLOPs.
     turning_factor : float
-        How many times the FLOPs of a product seem to be whose lines go over the rows, while those of A do not.
+        How many times the FLOPs of a product seem to be whose lines go over the rows, while those of A do not: it is
+        computed along the right labels all the same.
     facing_factor : float
         How many times the FLOPs of a small product seem to be of two operands whose lines go over what is summed.
     product_pullback : float
@@ -255,13 +256,14 @@ class CostModel:
         """What no layout of these contractions ``(a, b, out)`` can undercut: all in the cache, and nothing copied."""
         total = 0.0
         entry = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
+        rate = max(self.small_bytes_per_second, self.large_bytes_per_second)
         for a, b, out in triples:
             moved = sum(network.size(labels, batch_size) for labels in (a, b, out)) * dtype.itemsize
             total += self.call_seconds + moved / self.cache_bytes_per_second
             everything = tuple({*a, *b})
             if len(everything) > len(out):
                 flops = 2 * network.size(everything, batch_size) * flops_per_multiply(dtype)
-                total += flops * entry / self.small_bytes_per_second
+                total += flops * entry / rate
         return total * passes
 
     def storing_seconds(self, n_bytes: int) -> float:

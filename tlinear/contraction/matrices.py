@@ -103,20 +103,18 @@ def dot_kernel(pair: Pair, batch_size: int, adjoint: Adjoint) -> Kernel:
 def _matrix(rows: int, columns: int, *, turned: bool, copied: Read | None = None) -> tuple[Read, Read]:
     """How an array is read as ``[rows, columns]``, and as its transpose; `turned` where it lies as that."""
     shape = (columns, rows) if turned else (rows, columns)
+    if copied is None:
 
-    def as_lying(array: Array) -> Array:
-        return array.reshape(shape)
+        def as_lying(array: Array) -> Array:
+            return array.reshape(shape)
 
-    def as_turned(array: Array) -> Array:
-        return array.reshape(shape).T
-
-    if copied is not None:
+    else:
 
         def as_lying(array: Array) -> Array:
             return copied(array).reshape(shape)
 
-        def as_turned(array: Array) -> Array:
-            return copied(array).reshape(shape).T
+    def as_turned(array: Array) -> Array:
+        return as_lying(array).T
 
     return (as_turned, as_lying) if turned else (as_lying, as_turned)
 
@@ -194,7 +192,7 @@ def _stacks_summed(pair: Pair, batch_size: int, a: Read, c: Read) -> Contract:
     """``dB``: the products of stacks, summed over the loops that B does not have."""
     times = np.multiply if pair.network.size(pair.rows, batch_size) == 1 else np.matmul
     summed = tuple(k for k, run in enumerate(pair.loops) if not _loops_of_b(pair) or run[0] not in pair.b)
-    if not any(run[0] not in pair.b for run in pair.loops):
+    if all(run[0] in pair.b for run in pair.loops):
         return lambda dc, x: times(a(x).mT, c(dc))
     axis, n, step = pair.summed_at_once(batch_size)
     before = (slice(None),) * axis
@@ -230,7 +228,6 @@ def _flat_to_a(pair: Pair, batch_size: int) -> tuple[Contract, ContractInto]:
 def _flat_to_b(pair: Pair, batch_size: int) -> Contract:
     """``dB`` as one product whose rows are those of all loops."""
     a, c = (_flattened(pair, batch_size, *read) for read in ((pair.a, pair.contracted), (pair.out, pair.right)))
-
     return lambda dc, x: np.dot(a(x).T, c(dc))
 
 

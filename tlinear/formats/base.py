@@ -21,14 +21,12 @@ from numpy.typing import DTypeLike
 
 from tlinear.algorithms.report import Report
 from tlinear.arguments import check_features
-from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, parameter_dtype, to_inexact
-from tlinear.contraction.execute import contract
+from tlinear.arrays import Array, DType, inexact_dtype, parameter_dtype, to_inexact
 from tlinear.contraction.network import Label, Labels, Network
-from tlinear.contraction.options import PlanOptions
-from tlinear.contraction.search import cached_plan
 from tlinear.errors import ShapeError
 from tlinear.formats.initialization import random_operands
 from tlinear.formats.rank_rules import check_n_layers, rank_rules
+from tlinear.formats.reconstruction import reconstruct
 from tlinear.named_arrays import check_same_names, check_same_shapes
 from tlinear.ranks.resolve import resolve_bonds
 from tlinear.ranks.rules import Bonds, Rank
@@ -359,9 +357,7 @@ class FactorizedTensor(ABC):
 
     def to_tensor(self) -> Array:
         """The dense tensor of shape ``(*in_shape, *out_shape)``, in an array of its own."""
-        plan = cached_plan(self.network, PlanOptions("factorized"), "forward", 1, compute_dtype(self.dtype))
-        result = contract(plan, [array.astype(plan.dtype, copy=False) for array in self.operands.values()])
-        return np.array(result, dtype=self.dtype, order="C").reshape(self.shape)
+        return reconstruct(self.network, list(self.operands.values()), self.dtype)
 
     def to_matrix(self) -> Array:
         """The dense weight of shape ``(out_features, in_features)``, as ``nn.Linear.weight`` has it."""
