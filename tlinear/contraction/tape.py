@@ -81,6 +81,7 @@ class Tape(NamedTuple):
             c = _sweep(backward, _as_last(plan, cotangent), starts, met, sums, conj=conj)
             if backward.to_x is not None:
                 cotangents[0] = backward.to_x(c, met[0])
+            del c, starts
         else:
             if needs.slots[0]:
                 cotangents[0] = np.empty((n_samples, *self.slots[0].shape[1:]), plan.dtype)
