@@ -20,9 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear.algorithms.cp import cp
+from tlinear.algorithms.cp_als import als_sweep
 from tlinear.algorithms.cp_compression import compress
-from tlinear.algorithms.descent import EXACT
-from tlinear.algorithms.kruskal import cp_product, khatri_rao
+from tlinear.algorithms.cp_gauss_newton import Damped, gauss_newton_step
+from tlinear.algorithms.descent import EXACT, STOPPED
+from tlinear.algorithms.kruskal import Kruskal, Target, cp_product, khatri_rao
 from tlinear.algorithms.report import relative_error
 from tlinear.errors import OptionError
 
@@ -185,6 +187,71 @@ def test_of_a_matrix_it_is_the_truncated_svd(dtype, rng, shape, data):
     slack = EXACT + rounding(shape)
     assert abs(error - tail(singular_values(matrix, 1), rank)) <= slack * np.linalg.norm(matrix)
     assert report.converged
+
+
+def test_a_callback_sees_the_history_and_may_end_it():
+    """In every phase: compressed or not, sweeps or Gauss-Newton steps, of the core or of the whole tensor."""
+    rng = np.random.default_rng(0)
+    noisy = gaussian(rng, (12, 12, 12), 3) + 1e-3 * normal(rng, (12, 12, 12))
+    swamp = collinear(rng, (5, 5, 5), 4) + 1e-4 * normal(rng, (5, 5, 5))
+    for tensor, rank in ((noisy, 3), (swamp, 4)):
+        seen = []
+        _, _, full = fit(tensor, rank, n_starts=1, callback=lambda n, error, seen=seen: seen.append((n, error)))
+        # the last iteration of a phase is what ended it, and nothing is left to ask
+        assert set(seen) <= set(enumerate(full.history, 1))
+        assert len(seen) >= full.n_iterations - 2
+        assert full.converged
+        for stop, _ in seen:
+            weights, factors, report = fit(tensor, rank, callback=lambda n, error, stop=stop: n == stop)
+            assert (report.converged, report.stop_reason) == (False, STOPPED)
+            assert report.history == full.history[:stop]
+            assert relative_error(tensor, cp_product(weights, factors)) < 1.0
+
+
+def test_the_last_sweeps_are_of_the_whole_tensor():
+    """What lies outside of the subspaces of the core is not lost: no further sweep of the tensor lowers the error."""
+    rng = np.random.default_rng(0)
+    tensor = gaussian(rng, (15, 16, 17), 3) + 0.5 * normal(rng, (15, 16, 17))
+    assert compress(tensor, 3).loses
+    weights, factors, report = fit(tensor, 3)
+    target = Target.of(tensor)
+    point = Kruskal(weights, factors, target.error(weights, factors))
+    swept = als_sweep(target, point, 0.0)
+    assert report.converged
+    assert point.error - swept.error <= 1e-6 * point.error
+    core = [basis @ (basis.T @ factor) for basis, factor in zip(compress(tensor, 3).bases, factors, strict=True)]
+    assert max(np.linalg.norm(inside - factor) for inside, factor in zip(core, factors, strict=True)) > 1e-3
+
+
+@pytest.mark.parametrize("congruence", [0.9, 0.99])
+@pytest.mark.parametrize("seed", range(5))
+def test_swamps_are_left(congruence, seed):
+    """Exact tensors whose components are nearly collinear, where sweeps stay at 1e-7 and 4e-4 after 1000 of them."""
+    gram = np.full((8, 8), congruence) + (1.0 - congruence) * np.eye(8)
+    upper, rng = np.linalg.cholesky(gram).T, np.random.default_rng(seed)
+    tensor = cp_product(np.ones(8), [np.linalg.qr(rng.standard_normal((16, 8)))[0] @ upper for _ in range(4)])
+    _, _, report = fit(tensor, 8)
+    assert report.converged
+    assert report.history[-1] <= EXACT
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 5), (16, 16, 16)])
+@pytest.mark.parametrize("seed", range(5))
+def test_of_a_noisy_swamp_the_end_is_a_minimum(shape, seed):
+    """As near to the tensor as a descent from the planted components, of which there is none better known."""
+    gram = np.full((4, 4), 0.95) + 0.05 * np.eye(4)
+    upper, rng = np.linalg.cholesky(gram).T, np.random.default_rng(seed)
+    planted = [np.linalg.qr(rng.standard_normal((size, 4)))[0] @ upper for size in shape]
+    exact, noise = cp_product(np.ones(4), planted), rng.standard_normal(shape)
+    tensor = exact + 1e-4 * np.linalg.norm(exact) / np.linalg.norm(noise) * noise
+    target = Target.of(tensor)
+    state = Damped(Kruskal(np.ones(4), planted, target.error(np.ones(4), planted)))
+    for _ in range(50):
+        state = gauss_newton_step(target, state, 1e-9)
+    _, _, report = fit(tensor, 4)
+    assert report.converged
+    # a stop tolerance's worth for each of the phases
+    assert report.history[-1] <= state.error * (1.0 + 3e-6)
 
 
 SMALL = {

@@ -79,8 +79,8 @@ def cp(
         At most so many, of which all but the first are random; the best end is kept.  A start that
         ends below a relative error of 1e-6 is the last, and so is one that ends below a half and twice a
         lower bound of the error, and the first of a matrix, because its singular vectors are the best
-        answer.  The default is 2, or 1 if the error stays above a half and the factors have more
-        than 800 entries.
+        answer.  The default is 2, or 1 where this would take long and bring little: if the factors
+        have more than 8000 entries, or more than 800 and the error of the first stays above a half.
     callback : callable, optional
         Called with the number of iterations and the relative error after each.  What it is true for is the last.
 
@@ -123,7 +123,7 @@ def cp(
     enough = max(_FOUND, min(_FAR, _NEAR_BOUND * compression.bound))
     best, report = within.run(_first_start(within, rank, rng, enough))
     if n_starts is None:
-        n_starts = 1 if best.error > _FAR and rank * sum(within.target.tensor.shape) > _FEW_UNKNOWNS else 2
+        n_starts = 2 if within.unknowns(rank) <= (_FEW_UNKNOWNS if best.error > _FAR else _MANY_UNKNOWNS) else 1
     for _ in range(n_starts - 1 if tensor.ndim > 2 else 0):
         if best.error <= enough or report.stop_reason == STOPPED:
             break
@@ -154,6 +154,10 @@ class _Descent:
         """These factors with weights of zero, which the first sweep replaces."""
         return Kruskal(np.zeros(factors[0].shape[1]), factors, self.target.relative(self.target.square))
 
+    def unknowns(self, rank: int) -> int:
+        """The number of entries of the factors."""
+        return rank * sum(self.target.tensor.shape)
+
     def swept(self, start: Kruskal) -> Kruskal:
         return als_sweep(self.target, start, self.ridge)
 
@@ -161,7 +165,7 @@ class _Descent:
         """The end of the descent from there, and its report; it continues another."""
         settled, history = after is not None and after.converged, after.history if after else ()
         errors = [start.error]
-        may_solve = start.weights.size * sum(self.target.tensor.shape) <= _MANY_UNKNOWNS
+        may_solve = self.unknowns(len(start.weights)) <= _MANY_UNKNOWNS
 
         def step(state: Extrapolated | Damped) -> Extrapolated | Damped:
             if isinstance(state, Damped):

@@ -54,15 +54,17 @@ def als_sweep(target: Target, start: Kruskal, ridge: float) -> Kruskal:
     """
     weights, factors = start.weights, list(start.factors)
     # after[k]: the product of the Gram matrices of the modes after k, none of which is replaced before k is
-    after = [np.ones((len(weights), len(weights)))]
+    before = np.ones((len(weights), len(weights)), target.tensor.dtype)
+    after = [np.ones_like(before)]
     for factor in factors[:0:-1]:
-        after.append(after[-1] * gram(factor))
-    before = after[0]
+        after.append(gram(factor))
+        after[-1] *= after[-2]
     for mode, product in mttkrps(target.tensor, factors):
-        others = before * after.pop()
+        others = after.pop()
+        others *= before
         solution = _solve(others, product, factors[mode] * weights, ridge)
         weights, factors[mode] = normalized(solution, factors[mode])
-        before = before * gram(factors[mode])
+        before *= gram(factors[mode])
     inner = float(np.vdot(solution, product).real)
     own = float(np.vdot(solution, solution @ others).real)
     return Kruskal(weights, factors, target.error_by_identity(weights, factors, inner, own))

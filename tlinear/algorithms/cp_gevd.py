@@ -16,6 +16,8 @@ __all__ = ["cp_gevd"]
 _MOST_MODES = 7
 """The ways to merge modes grow as the power of their number; with more modes none is looked for."""
 
+_MOST_SLICES = 4
+
 _POWER_STEPS = 8
 """Steps of the power iteration that splits a vector into factors; one does where the vector is such a product."""
 
@@ -28,9 +30,9 @@ def cp_gevd(tensor: Array, rank: int) -> Iterator[list[Array]]:
     The modes are merged into three groups, of which the first two have sizes of at least R.  The
     slices of the third have the form
 
-    .. math:: T_s = A \, \mathrm{diag}(c_s) \, B^T, \qquad \text{so that} \qquad T_s T_1^{-1} = A D A^{-1}
+    .. math:: T_s = A \, \mathrm{diag}(c_s) \, B^T, \qquad \text{so that} \qquad T_s T_t^{-1} = A D A^{-1}
 
-    for the largest combination of slices and another, within the leading subspaces, and eigenvectors are columns of A.
+    for two combinations of slices, within the leading subspaces, and eigenvectors are columns of A.
     The rows of :math:`A^{-1} T_{(1)}` are the products of the columns of B and C, each of which is split
     into its modes by approximations of rank one.
 
@@ -63,16 +65,15 @@ def cp_gevd(tensor: Array, rank: int) -> Iterator[list[Array]]:
     sizes = [math.prod(tensor.shape[k] for k in group) for group in groups]
     cube = tensor.transpose([k for group in groups for k in group]).reshape(sizes)
     bases = []
-    for axis, kept in enumerate((rank, rank, 4)):
+    for axis, kept in enumerate((rank, rank, max(2, rank))):
         unfolding = np.moveaxis(cube, axis, 0).reshape(sizes[axis], -1)
         bases.append(leading_subspace(unfolding, min(kept, *unfolding.shape))[0].conj())
     if bases[0].shape[1] < rank or bases[1].shape[1] < rank:
         return
     within = np.tensordot(bases[0], cube, axes=(0, 0))
-    largest, *others = np.einsum("aqs,qb,sc->cab", within, bases[1], bases[2], optimize=True)
-    # if two eigenvalues of one quotient are close, those of another need not be
-    for slices in (sum(others), *others) if len(others) > 1 else others:
-        vectors = _eigenvectors(slices, largest)
+    slices = np.einsum("aqs,qb,sc->cab", within, bases[1], bases[2], optimize=True)
+    for numerator, denominator in _quotients(slices):
+        vectors = _eigenvectors(numerator, denominator)
         if vectors is not None:
             rows = np.linalg.lstsq(vectors, within.reshape(rank, -1))[0]
             factors = dict(_split(rows, [k for group in groups[1:] for k in group], tensor.shape))
@@ -89,6 +90,22 @@ def _merge(shape: Sequence[int], rank: int) -> tuple[Group, Group, Group] | None
         if min(sizes[0], sizes[1]) >= rank and sizes[2] >= 2:
             found.append(((min(sizes[0], sizes[1]), sizes[0], sizes[1]), (first, second, third)))
     return max(found)[1] if found else None
+
+
+def _quotients(slices: Array) -> Iterator[tuple[Array, Array]]:
+    """Pairs of combinations of slices, the largest of which is the first.
+
+    Where the columns of C are nearly collinear, all components are in the largest slice, and the others
+    tell them apart.  Where they are orthogonal, every slice is one component, and only a combination has all.
+    What two eigenvalues of one quotient are too close for, those of another may tell.
+    """
+    if len(slices) < 2:
+        return
+    angles = 1.0 + np.arange(len(slices))
+    yield np.tensordot(np.sin(angles), slices, 1), np.tensordot(np.cos(angles), slices, 1)
+    yield np.sum(slices[1:], axis=0), slices[0]
+    for other in slices[1:_MOST_SLICES]:
+        yield other, slices[0]
 
 
 def _eigenvectors(first: Array, second: Array) -> Array | None:
