@@ -65,8 +65,14 @@ def test_it_applies_where_two_groups_of_modes_are_long_enough_and_a_third_is_lef
             yield [math.prod(s for s, place in zip(shape, places, strict=True) if place == g) for g in range(3)]
 
     applies = any(first >= rank and second >= rank and third >= 2 for first, second, third in groups())
-    # a Gaussian tensor has full rank, so that nothing but its shape can be in the way
-    assert bool(list(cp_gevd(normal(rng, shape), rank))) == applies
+    # Khatri-Rao products of Gaussian factors have full rank, so that nothing but the shape can be in the way
+    tensor = cp_product(np.ones(rank), [rng.standard_normal((size, rank)) for size in shape])
+    assert bool(list(cp_gevd(tensor, rank))) == applies
+
+
+def test_a_tensor_that_is_far_from_all_of_the_rank_is_left_alone():
+    """By the singular values of Gaussian noise, two components explain less than a quarter of its square."""
+    assert not list(cp_gevd(normal(np.random.default_rng(0), (20, 20, 20)), 2))
 
 
 @pytest.mark.parametrize("tensor", [np.zeros((3, 3, 3)), np.ones((3, 3, 3)), np.eye(1, 27, 5).reshape(3, 3, 3)])

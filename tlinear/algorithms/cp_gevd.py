@@ -16,7 +16,11 @@ __all__ = ["cp_gevd"]
 _MOST_MODES = 7
 """The ways to merge modes grow as the power of their number; with more modes none is looked for."""
 
+_FAR = 0.5
+"""When no tensor of the rank has a smaller relative error, this is no way to find a near one."""
+
 _MOST_SLICES = 4
+"""Quotients of a single slice by the largest are tried up to this one."""
 
 _POWER_STEPS = 8
 """Steps of the power iteration that splits a vector into factors; one does where the vector is such a product."""
@@ -25,7 +29,7 @@ Group = tuple[int, ...]
 
 
 def cp_gevd(tensor: Array, rank: int) -> Iterator[list[Array]]:
-    r"""Factors of unit columns, from one quotient of slices after another; none where the modes are too small for it.
+    r"""Factors of unit columns, from one quotient of slices after another; none where it does not apply.
 
     The modes are merged into three groups, of which the first two have sizes of at least R.  The
     slices of the third have the form
@@ -35,6 +39,9 @@ def cp_gevd(tensor: Array, rank: int) -> Iterator[list[Array]]:
     for two combinations of slices, within the leading subspaces, and eigenvectors are columns of A.
     The rows of :math:`A^{-1} T_{(1)}` are the products of the columns of B and C, each of which is split
     into its modes by approximations of rank one.
+
+    Where the first two groups alone cannot be approximated to a relative error of a half, no
+    tensor of the rank is near, and none is made.
 
     A tensor of rank R whose matrices A and B have rank R, and whose eigenvalues differ, is
     factorized exactly.  Of any other it is a start: conjugate pairs of eigenvectors of
@@ -64,12 +71,13 @@ def cp_gevd(tensor: Array, rank: int) -> Iterator[list[Array]]:
         return
     sizes = [math.prod(tensor.shape[k] for k in group) for group in groups]
     cube = tensor.transpose([k for group in groups for k in group]).reshape(sizes)
-    bases = []
-    for axis, kept in enumerate((rank, rank, max(2, rank))):
+    square, bases = float(np.linalg.norm(cube)) ** 2, {}
+    for axis in (*sorted((0, 1), key=lambda axis: sizes[axis]), 2):
         unfolding = np.moveaxis(cube, axis, 0).reshape(sizes[axis], -1)
-        bases.append(leading_subspace(unfolding, min(kept, *unfolding.shape))[0].conj())
-    if bases[0].shape[1] < rank or bases[1].shape[1] < rank:
-        return
+        basis, outside = leading_subspace(unfolding, min(max(2, rank) if axis == 2 else rank, *unfolding.shape))
+        if axis < 2 and (basis.shape[1] < rank or outside > _FAR**2 * square):
+            return
+        bases[axis] = basis.conj()
     within = np.tensordot(bases[0], cube, axes=(0, 0))
     slices = np.einsum("aqs,qb,sc->cab", within, bases[1], bases[2], optimize=True)
     for numerator, denominator in _quotients(slices):
@@ -82,13 +90,15 @@ def cp_gevd(tensor: Array, rank: int) -> Iterator[list[Array]]:
 
 
 def _merge(shape: Sequence[int], rank: int) -> tuple[Group, Group, Group] | None:
-    """Three groups of modes, the first two at least `rank` in size and as large as can be, the third at least 2."""
+    """Three groups of modes, the first two at least `rank` in size, and better twice that, the third at least 2."""
     found: list[tuple[tuple[int, int, int], tuple[Group, Group, Group]]] = []
+    ample = 2 * rank
     for places in itertools.product(range(3), repeat=len(shape)) if len(shape) <= _MOST_MODES else ():
         first, second, third = (tuple(k for k, place in enumerate(places) if place == g) for g in range(3))
         sizes = [math.prod(shape[k] for k in group) for group in (first, second, third)]
         if min(sizes[0], sizes[1]) >= rank and sizes[2] >= 2:
-            found.append(((min(sizes[0], sizes[1]), sizes[0], sizes[1]), (first, second, third)))
+            preference = min(sizes[0], sizes[1], ample), min(sizes[0], ample), -sizes[0] - sizes[1]
+            found.append((preference, (first, second, third)))
     return max(found)[1] if found else None
 
 
