@@ -361,13 +361,13 @@ class FactorizedTensor(ABC):
         """The dense tensor of shape ``(*in_shape, *out_shape)``, in an array of its own."""
         plan = cached_plan(self.network, PlanOptions("factorized"), "forward", 1, compute_dtype(self.dtype))
         result = contract(plan, [array.astype(plan.dtype, copy=False) for array in self.operands.values()])
-        return np.array(result, dtype=self.dtype, order="C")
+        shared = any(np.may_share_memory(result, array) for array in self.operands.values())
+        return np.array(result, dtype=self.dtype, order="C", copy=True if shared else None)
 
     def to_matrix(self) -> Array:
         """The dense weight of shape ``(out_features, in_features)``, as ``nn.Linear.weight`` has it."""
         self._require_split("a matrix")
-        matrix = self.to_tensor().reshape(self.in_features, self.out_features)
-        return np.ascontiguousarray(matrix.T)
+        return np.ascontiguousarray(self.to_tensor().reshape(self.in_features, self.out_features).T)
 
     def astype(self, dtype: DTypeLike) -> Self:
         """The same tensor with every operand in `dtype`.
