@@ -1,4 +1,4 @@
-"""CP beside its peers: ``python tests/benchmarks/cp.py [--markdown] [--quick]``.
+"""CP beside its peers: ``python tests/benchmarks/cp.py [--markdown] [--quick] [--plot FILE]``.
 
 Every figure is measured anew.  It needs ``pip install '.[parity,bench]'``, and for the trained weight what
 ``tests/weights/minilm.py`` says; where pyttb is installed, it is measured, too.
@@ -6,15 +6,19 @@ Every figure is measured anew.  It needs ``pip install '.[parity,bench]'``, and 
 All contenders of a case take turns on the same tensor, one seed after the other, with one thread; times are wall
 times, and medians over the seeds.  Every error is computed anew, from a full reconstruction in float64.
 
-Planted cases.  A tensor of random factors, whose columns have all pairs of cosines equal to the congruence, plus
-Gaussian noise of a norm relative to its own.  TensorLy and pyttb start at random and run to their own stop, `PEER_STOP`
+Planted cases.  A tensor of random factors plus Gaussian noise of a norm relative to its own.  The factors are
+Gaussian; or uniform in [0, 1); or of orthonormal columns mixed so that all pairs of columns have the given cosine, the
+congruence.  TensorLy and pyttb start at random and run to their own stop, `PEER_STOP`
 and at most `PEER_SWEEPS` sweeps; tlinear runs as it does by default.  Swamps are the small ones of large congruence;
 the optimum of a noisy one is what a descent from the planted factors ends at, and `at the optimum` counts the
 seeds that end within 1e-5 of it, relative.
 
-Trained weight.  The time of a sweep is the difference between a long and a short run, over that of their sweeps.  The
-time to TensorLy's error is that of `TENSORLY_SWEEPS` sweeps of TensorLy, and of tlinear until its error is as small.
+Trained weight.  The time of a sweep is that of plain alternating least squares; of TensorLy it is the difference
+between a long and a short run, over that of their sweeps.  The time to TensorLy's error is that of `TENSORLY_SWEEPS` sweeps of TensorLy, and of tlinear until its error is as small.
 TensorLy is given the weight in float32, as it comes; tlinear computes in float64 whatever it is given.
+
+``--plot`` draws the relative error over time instead, of tlinear, of TensorLy and of tlinear's plain sweeps from the
+same kind of start, and needs Matplotlib.
 """
 
 import argparse
@@ -33,6 +37,7 @@ from tensorly.decomposition import parafac
 from threadpoolctl import threadpool_limits
 
 from tlinear import decompose
+from tlinear.algorithms.cp_als import als_sweep
 from tlinear.algorithms.cp_gauss_newton import Damped, gauss_newton_step
 from tlinear.algorithms.kruskal import Kruskal, Target, cp_product, normalized
 
@@ -55,17 +60,21 @@ class Planted:
     name: str
     shape: tuple[int, ...]
     rank: int
-    congruence: float
+    congruence: float | None
+    """None for uniform factors, 0 for Gaussian ones."""
     noise: float
     seeds: int
     size: str = "small"
 
     def draw(self, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
         rng = np.random.default_rng(seed)
-        gram = np.full((self.rank, self.rank), self.congruence) + (1.0 - self.congruence) * np.eye(self.rank)
-        upper = np.linalg.cholesky(gram).T
-        factors = [rng.standard_normal((size, self.rank)) for size in self.shape]
+        if self.congruence is None:
+            factors = [rng.uniform(size=(size, self.rank)) for size in self.shape]
+        else:
+            factors = [rng.standard_normal((size, self.rank)) for size in self.shape]
         if self.congruence:
+            gram = np.full((self.rank, self.rank), self.congruence) + (1.0 - self.congruence) * np.eye(self.rank)
+            upper = np.linalg.cholesky(gram).T
             factors = [np.linalg.qr(factor)[0] @ upper for factor in factors]
         tensor, noise = cp_product(np.ones(self.rank), factors), rng.standard_normal(self.shape)
         return tensor + self.noise * np.linalg.norm(tensor) / np.linalg.norm(noise) * noise, factors
@@ -73,6 +82,7 @@ class Planted:
 
 PLANTED = (
     Planted("200^3, R = 30, noise 1e-2", (200,) * 3, 30, 0.0, 1e-2, 3, "large"),
+    Planted("200^3, R = 30, uniform, noise 1e-2", (200,) * 3, 30, None, 1e-2, 3, "large"),
     Planted("60^4, R = 10, congruence .8, noise 1e-2", (60,) * 4, 10, 0.8, 1e-2, 3, "large"),
     Planted("100^3, R = 20, noise 1e-2", (100,) * 3, 20, 0.0, 1e-2, 3),
     Planted("16^4, R = 8", (16,) * 4, 8, 0.0, 0.0, 5),
@@ -161,6 +171,8 @@ def planted_table(seeds: int) -> list[list[str]]:
     for peer in peers:
         rows[0] += [f"{peer} s", "median error", "at the optimum", f"{peer} / tlinear"]
     for case in PLANTED:
+        # memory that the process has had before is had sooner
+        decompose(np.ones(case.shape), "cp", 1)
         n = min(seeds, case.seeds)
         runs = measure(case, n)
 
@@ -179,9 +191,20 @@ def planted_table(seeds: int) -> list[list[str]]:
     return rows
 
 
-def seconds_of_a_sweep(run: Callable[[int], object], short: int, long: int, rounds: int) -> float:
-    differences = [timed(lambda: run(long))[0] - timed(lambda: run(short))[0] for _ in range(rounds)]
-    return statistics.median(differences) / (long - short)
+def tensorly_sweep(run: Callable[[int], object], short: int = 2, long: int = 6) -> float:
+    """Seconds."""
+    return (timed(lambda: run(long))[0] - timed(lambda: run(short))[0]) / (long - short)
+
+
+def tlinear_sweep(tensor: np.ndarray, rank: int, n_sweeps: int = 10) -> float:
+    """Seconds."""
+    rng, target = np.random.default_rng(0), Target.of(tensor)
+    factors = [rng.standard_normal((size, rank)) for size in tensor.shape]
+    point = Kruskal(np.zeros(rank), [normalized(factor, factor)[1] for factor in factors], 1.0)
+    start = time.perf_counter()
+    for _ in range(n_sweeps):
+        point = als_sweep(target, point, 1e-10)
+    return (time.perf_counter() - start) / n_sweeps
 
 
 def weight_table(quick: bool) -> list[list[str]]:
@@ -213,12 +236,12 @@ def weight_table(quick: bool) -> list[list[str]]:
         def theirs(sweeps: int, tensor=tensor, rank=rank) -> object:
             return by_tensorly(tensor, rank, 0, sweeps, 1e-30)
 
-        rounds = 1 if quick else 3
-        sweep = seconds_of_a_sweep(ours, 5, 25, rounds)
-        single = seconds_of_a_sweep(theirs, 2, 6, rounds)
-        wide_single = seconds_of_a_sweep(
-            lambda sweeps, theirs=theirs, double=double: theirs(sweeps, double), 2, 6, rounds
-        )
+        sweeps, singles, doubles = [], [], []
+        for _ in range(1 if quick else 3):
+            sweeps.append(tlinear_sweep(double, rank))
+            singles.append(tensorly_sweep(theirs))
+            doubles.append(tensorly_sweep(lambda sweeps, theirs=theirs, double=double: theirs(sweeps, double)))
+        sweep, single, wide_single = map(statistics.median, (sweeps, singles, doubles))
         n_sweeps = 10 if quick else TENSORLY_SWEEPS[rank]
         peer_seconds, (weights, factors) = timed(lambda theirs=theirs, n_sweeps=n_sweeps: theirs(n_sweeps))
         aim = error_of(double, weights, factors)
@@ -245,6 +268,64 @@ def weight_table(quick: bool) -> list[list[str]]:
     return rows
 
 
+Curve = tuple[list[float], list[float]]
+
+
+def curves(tensor: np.ndarray, rank: int, sweeps: int) -> dict[str, Curve]:
+    """Seconds since the call, and the errors then."""
+
+    def tlinear_curve() -> Curve:
+        seconds, errors, start = [], [], time.perf_counter()
+
+        def record(_: int, error: float) -> None:
+            seconds.append(time.perf_counter() - start)
+            errors.append(error)
+
+        decompose(tensor, "cp", rank, n_starts=1, max_iterations=sweeps, callback=record)
+        return seconds, errors
+
+    def plain_curve() -> Curve:
+        seconds, errors, start = [], [], time.perf_counter()
+        rng, target = np.random.default_rng(0), Target.of(tensor)
+        factors = [rng.standard_normal((size, rank)) for size in tensor.shape]
+        point = Kruskal(np.zeros(rank), [normalized(factor, factor)[1] for factor in factors], 1.0)
+        for _ in range(sweeps):
+            point = als_sweep(target, point, 1e-10)
+            seconds.append(time.perf_counter() - start)
+            errors.append(point.error)
+        return seconds, errors
+
+    def tensorly_curve() -> Curve:
+        seconds, (_, errors) = timed(
+            lambda: parafac(
+                tensor, rank, n_iter_max=sweeps, tol=1e-12, init="random", random_state=0, return_errors=True
+            )
+        )
+        return [seconds * (n + 1) / len(errors) for n in range(len(errors))], [float(error) for error in errors]
+
+    return {"tlinear": tlinear_curve(), "plain sweeps": plain_curve(), "TensorLy": tensorly_curve()}
+
+
+def plot(path: str, quick: bool) -> None:
+    from matplotlib.figure import Figure
+
+    sweeps = 20 if quick else 300
+    cases = [(case.name, case.draw(0)[0], case.rank, sweeps) for case in PLANTED if case.noise and case.size == "small"]
+    cases = cases[1:3]
+    weight = np.ascontiguousarray(as_tensor(matrix("0.intermediate"), 3), np.float64)
+    cases.append(("weight of 1536 x 384, R = 64", weight, 64, min(sweeps, 100)))
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    for axes, (name, tensor, rank, n) in zip(figure.subplots(1, len(cases)), cases, strict=True):
+        for label, (seconds, errors) in curves(tensor, rank, n).items():
+            axes.plot(seconds, errors, label=label)
+        axes.set(title=name, xscale="log", xlabel="seconds, one thread")
+        if min(errors) < 0.1:
+            axes.set_yscale("log")
+    figure.axes[0].set_ylabel("relative error")
+    figure.axes[0].legend()
+    figure.savefig(path)
+
+
 def show(rows: list[list[str]], markdown: bool) -> None:
     if markdown:
         rows = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
@@ -259,8 +340,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--markdown", action="store_true", help="tables in Markdown")
     parser.add_argument("--quick", action="store_true", help="one seed a case, and fewer sweeps")
+    parser.add_argument("--plot", metavar="FILE", help="draw the errors over time instead of printing tables")
     options = parser.parse_args()
     with threadpool_limits(1):
+        if options.plot:
+            plot(options.plot, options.quick)
+            return
         print(
             f"{platform.processor() or platform.machine()}, 1 thread; CPython {platform.python_version()}, "
             f"numpy {np.__version__}, TensorLy {tensorly.__version__}"

@@ -36,6 +36,8 @@ _FEW_UNKNOWNS, _MANY_UNKNOWNS = 800, 8000
 _FIRST_SWEEPS, _PATIENCE = 5, 20
 """Sweeps before they may be said to creep: when this many more would be needed, Gauss-Newton steps are made instead."""
 
+_ROUNDING = float(np.finfo(np.float64).eps)
+
 
 def cp(
     tensor: Array,
@@ -82,7 +84,8 @@ def cp(
         answer.  The default is 2, or 1 where this would take long and bring little: if the factors
         have more than 8000 entries, or more than 800 and the error of the first stays above a half.
     callback : callable, optional
-        Called with the number of iterations and the relative error after each.  What it is true for is the last.
+        Called with the number of iterations, counted for each start, and the relative error after
+        each.  What it is true for is the last.
 
     Returns
     -------
@@ -135,8 +138,11 @@ def cp(
     best = replace(best, factors=compression.expand(best.factors))
     if compression.loses and report.stop_reason != STOPPED:
         whole = _Descent(Target.of(tensor), ridge, max_iterations, stop_tolerance, callback)
-        best, last = whole.run(best, report)
-        report = last if report.converged else replace(report, n_iterations=last.n_iterations, history=last.history)
+        converged = report.converged
+        best, report = whole.run(best, report)
+        if report.converged and not converged and best.error > EXACT:
+            # one sweep of the whole tensor does not tell that the core had come to an end
+            report = replace(report, converged=False, stop_reason=f"{max_iterations} sweeps were done")
     return best.weights.astype(tensor.dtype), best.factors, report
 
 
@@ -206,10 +212,10 @@ class _Descent:
         before, last = errors[-3] - errors[-2], errors[-2] - errors[-1]
         if last >= before:
             return len(errors) > _PATIENCE
-        # a geometric series, and how many terms it takes to fall to the stop tolerance
+        # a geometric series, and how many terms it takes to fall to what is left at the end
         rate = last / before
         limit = max(EXACT, errors[-1] - last * rate / (1.0 - rate))
-        return math.log(self.stop_tolerance * limit / last) < _PATIENCE * math.log(rate)
+        return math.log(max(self.stop_tolerance, _ROUNDING) * limit / last) < _PATIENCE * math.log(rate)
 
 
 def _first_start(within: _Descent, rank: int, rng: np.random.Generator, enough: float) -> Kruskal:

@@ -71,7 +71,7 @@ def als_sweep(target: Target, start: Kruskal, ridge: float) -> Kruskal:
 
 
 def _solve(gram: Array, product: Array, previous: Array, ridge: float) -> Array:
-    """A of ``A (V + lambda I) = M + lambda A_previous``; the A of least norm when the system is singular."""
+    """A of ``A (V + lambda I) = M + lambda A_previous``; nearly that when the system is singular."""
     if len(gram) > _MOST_DIRECT:
         return _approach(gram, product, previous, ridge)
     system = (gram + ridge * np.eye(len(gram))).T
@@ -79,7 +79,7 @@ def _solve(gram: Array, product: Array, previous: Array, ridge: float) -> Array:
     try:
         return np.linalg.solve(system, target).T
     except np.linalg.LinAlgError:
-        return np.linalg.lstsq(system, target)[0].T
+        return _approach(gram, product, previous, ridge)
 
 
 def _approach(gram: Array, product: Array, previous: Array, ridge: float) -> Array:
@@ -122,9 +122,9 @@ class Extrapolated:
     ----------
     point : Kruskal
     before : list of array
-        The factors of the point before.
+        The factors of the point before; at first, those of the point itself.
     length : float
-        How far the next sweep's start lies beyond the point, in steps from the one before; 0 at first.
+        How far the next sweep's start lies beyond the point, in steps from the one before.
     cap : float
         What `length` may grow to.
     """
@@ -157,6 +157,8 @@ def extrapolated_sweep(target: Target, state: Extrapolated, ridge: float) -> Ext
     Appl. 27 (2020).
     """
     point, beta = state.point, state.length
+    if state.before is point.factors:
+        return replace(state, point=als_sweep(target, point, ridge))
     beyond = [
         normalized(new + beta * (new - old), new)[1] for new, old in zip(point.factors, state.before, strict=True)
     ]

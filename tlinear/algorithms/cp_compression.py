@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,9 +141,10 @@ def leading_subspace(matrix: Array, rank: int) -> tuple[Array, float]:
     """
     rows, columns = matrix.shape
     if rows <= columns:
-        values, vectors = np.linalg.eigh(matrix @ matrix.conj().T)
-        if values[-rank] > _SAFE * math.sqrt(columns) * values[-1]:
-            return vectors[:, : -rank - 1 : -1], max(0.0, float(np.sum(values[:-rank])))
+        with suppress(np.linalg.LinAlgError):
+            values, vectors = np.linalg.eigh(matrix @ matrix.conj().T)
+            if values[-rank] > _SAFE * math.sqrt(columns) * values[-1]:
+                return vectors[:, : -rank - 1 : -1], max(0.0, float(np.sum(values[:-rank])))
     basis = leading_left(matrix, rank)
     inside = float(np.linalg.norm(basis.conj().T @ matrix)) ** 2
     return basis, max(0.0, float(np.linalg.norm(matrix)) ** 2 - inside)

@@ -84,12 +84,12 @@ def gauss_newton_step(target: Target, state: Damped, stop_tolerance: float) -> D
     for _ in range(_TRIALS):
         factors, foretold = model.step(damping)
         squared_error = point.error**2 * (target.square + target.lost) / model.unit**2
-        if damping <= _UNDAMPED and foretold <= stop_tolerance * squared_error:
+        if foretold <= (stop_tolerance * squared_error if damping <= _UNDAMPED else 0.0):
             break
         tried = _kruskal(target, factors, point, model.unit)
         if tried.error < point.error:
-            lowered = (1.0 - (tried.error / point.error) ** 2) * squared_error
-            damping = max(_LEAST_DAMPING, damping * max(0.1, 1.0 - (2.0 * lowered / foretold - 1.0) ** 3))
+            gain = min(2.0, (1.0 - (tried.error / point.error) ** 2) * squared_error / foretold)
+            damping = max(_LEAST_DAMPING, damping * max(0.1, 1.0 - (2.0 * gain - 1.0) ** 3))
             point, growth = tried, 2.0
             # that a long step lowers the error by little says that little is left; a short one says nothing
             if state.error - point.error > stop_tolerance * state.error or damping <= _UNDAMPED:

@@ -81,12 +81,15 @@ def cp_gevd(tensor: Array, rank: int) -> Iterator[list[Array]]:
     within = np.tensordot(bases[0], cube, axes=(0, 0))
     slices = np.einsum("aqs,qb,sc->cab", within, bases[1], bases[2], optimize=True)
     for numerator, denominator in _quotients(slices):
-        vectors = _eigenvectors(numerator, denominator)
-        if vectors is not None:
+        try:
+            vectors = _eigenvectors(numerator, denominator)
             rows = np.linalg.lstsq(vectors, within.reshape(rank, -1))[0]
-            factors = dict(_split(rows, [k for group in groups[1:] for k in group], tensor.shape))
-            factors |= dict(_split((bases[0].conj() @ vectors).T, groups[0], tensor.shape))
-            yield [factors[k] for k in range(tensor.ndim)]
+        except np.linalg.LinAlgError:
+            # a singular denominator says nothing about another
+            continue
+        factors = dict(_split(rows, [k for group in groups[1:] for k in group], tensor.shape))
+        factors |= dict(_split((bases[0].conj() @ vectors).T, groups[0], tensor.shape))
+        yield [factors[k] for k in range(tensor.ndim)]
 
 
 def _merge(shape: Sequence[int], rank: int) -> tuple[Group, Group, Group] | None:
@@ -118,15 +121,12 @@ def _quotients(slices: Array) -> Iterator[tuple[Array, Array]]:
         yield other, slices[0]
 
 
-def _eigenvectors(first: Array, second: Array) -> Array | None:
+def _eigenvectors(first: Array, second: Array) -> Array:
     """Those of ``first second^-1``, with the conjugate pairs of real matrices in their real and imaginary parts."""
-    try:
-        values, vectors = np.linalg.eig(np.linalg.solve(second.T, first.T).T)
-    except np.linalg.LinAlgError:
-        return None
+    values, vectors = np.linalg.eig(np.linalg.solve(second.T, first.T).T)
     if first.dtype.kind != "c" and np.iscomplexobj(vectors):
         vectors = np.where(values.imag < 0.0, vectors.imag, vectors.real)
-    return vectors if np.all(np.isfinite(vectors)) else None
+    return np.asarray(vectors)
 
 
 def _split(rows: Array, modes: Sequence[int], shape: Sequence[int]) -> Iterator[tuple[int, Array]]:

@@ -173,7 +173,8 @@ class Target:
             ``|X|^2``, the sum of ``R^2`` products of components, whose rounding is that of the largest.
         """
         square = self.square - 2.0 * inner + own
-        rounding = float(np.finfo(np.float64).eps) * max(self.square, float(np.sum(weights)) ** 2)
+        total = float(np.sum(weights))
+        rounding = float(np.finfo(np.float64).eps) * max(self.square, total * total)
         # a comparison with NaN is false
         return self.relative(square) if square > _DIGITS * rounding else self.error(weights, factors)
 
