@@ -208,6 +208,32 @@ def test_a_callback_sees_the_history_and_may_end_it():
             assert relative_error(tensor, cp_product(weights, factors)) < 1.0
 
 
+def test_a_callback_that_ends_a_further_start_leaves_the_better_one():
+    """The counter starts anew with every start, and the second is ended at once."""
+    tensor, seen = normal(np.random.default_rng(0), (4, 5, 6)), []
+
+    def second_start(n, error):
+        seen.append(n)
+        return seen.count(1) == 2
+
+    _, _, first = fit(tensor, 4, n_starts=1)
+    weights, factors, report = fit(tensor, 4, n_starts=3, callback=second_start)
+    assert seen[-1] == 1
+    assert (report.converged, report.stop_reason, report.history) == (False, STOPPED, first.history)
+    error = relative_error(tensor, cp_product(weights, factors))
+    assert abs(error**2 - report.history[-1] ** 2) <= history_rounding(tensor, weights) * error**2
+
+
+def test_the_iterations_of_core_and_whole_are_limited_together():
+    tensor = normal(np.random.default_rng(0), (12, 12, 12))
+    assert compress(tensor, 3).loses
+    for most in (1, 2, 3, 7):
+        _, _, report = fit(tensor, 3, max_iterations=most, stop_tolerance=0.0)
+        assert (report.converged, report.n_iterations) == (False, most)
+        assert report.stop_reason == f"{most} sweeps were done"
+        assert len(report.history) == most
+
+
 def test_the_last_sweeps_are_of_the_whole_tensor():
     """What lies outside of the subspaces of the core is not lost: no further sweep of the tensor lowers the error."""
     rng = np.random.default_rng(0)

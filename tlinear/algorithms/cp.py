@@ -133,8 +133,10 @@ def cp(
         end, end_report = within.run(
             within.from_zero(_initial_factors(within.target.tensor, rank, rng, spectral=False))
         )
-        if end.error < best.error or end_report.stop_reason == STOPPED:
-            best, report = (end if end.error < best.error else best), end_report
+        if end.error < best.error:
+            best, report = end, end_report
+        elif end_report.stop_reason == STOPPED:
+            report = replace(report, converged=False, stop_reason=STOPPED)
     best = replace(best, factors=compression.expand(best.factors))
     if compression.loses and report.stop_reason != STOPPED:
         whole = _Descent(Target.of(tensor), ridge, max_iterations, stop_tolerance, callback)
