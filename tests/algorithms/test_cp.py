@@ -225,7 +225,8 @@ def test_a_callback_that_ends_a_further_start_leaves_the_better_one():
 
 
 def test_the_iterations_of_core_and_whole_are_limited_together():
-    tensor = normal(np.random.default_rng(0), (12, 12, 12))
+    rng = np.random.default_rng(0)
+    tensor = gaussian(rng, (12, 12, 12), 3) + 0.5 * normal(rng, (12, 12, 12))
     assert compress(tensor, 3).loses
     for most in (1, 2, 3, 7):
         _, _, report = fit(tensor, 3, max_iterations=most, stop_tolerance=0.0)
@@ -333,9 +334,11 @@ def orthogonal_to_its_singular_vectors():
 
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-10])
-def test_singular_vectors_that_are_orthogonal_to_all_there_is_are_not_the_only_start(ridge):
+def test_a_further_start_helps_where_the_first_cannot_move(ridge):
     tensor = orthogonal_to_its_singular_vectors()
-    _, _, report = fit(tensor, 1, ridge=ridge, n_starts=1)
+    weights, _, stuck = fit(tensor, 1, ridge=ridge, n_starts=1)
+    assert (weights.item(), stuck.history) == (0.0, (1.0,))
+    _, _, report = fit(tensor, 1, ridge=ridge)
     assert math.sqrt(5 / 6) - rounding(tensor.shape) <= report.history[-1] < 1.0
 
 
@@ -364,9 +367,10 @@ def test_a_further_start_is_made_only_while_nothing_was_found():
 
 
 def test_more_starts_are_never_worse():
-    tensor = normal(np.random.default_rng(0), (4, 4, 4))
-    errors = [fit(tensor, 3, n_starts=n)[2].history[-1] for n in (1, 2, 5)]
-    assert errors[0] >= errors[1] >= errors[2]
+    for shape, rank in (((4, 4, 4), 3), ((5, 6, 7), 4)):
+        tensor = normal(np.random.default_rng(0), shape)
+        errors = [fit(tensor, rank, n_starts=n)[2].history[-1] for n in (1, 2, 5)]
+        assert errors[0] >= errors[1] >= errors[2]
 
 
 def test_a_singular_system_is_solved_without_a_ridge():

@@ -20,6 +20,9 @@ __all__ = ["Compression", "compress", "leading_subspace"]
 _WORTH = 0.5
 """A core that is no smaller than this fraction of the tensor is not worth the projection."""
 
+_FAR = 0.5
+"""A core with a larger relative error says little about where in the tensor the best components are."""
+
 _SAFE = 3e3 * float(np.finfo(np.float64).eps)
 """The least eigenvalue of a Gram matrix that is kept, over the largest and the root of the terms of its entries."""
 
@@ -61,7 +64,10 @@ class Compression:
 
 
 def compress(tensor: Array, rank: int) -> Compression:
-    r"""The core of a sequentially truncated HOSVD of ranks ``min(s_k, rank)``, where it is at most half as large.
+    r"""The core of a sequentially truncated HOSVD of ranks ``min(s_k, rank)``, where it is half as large and near.
+
+    A core of more than half the entries is not worth it, and one that loses more than half of the norm no
+    guide; then the core is the tensor itself.
 
     The mode-k vectors of a CP tensor of R components lie in a subspace of dimension R.  An exact
     one is found in its core as well as in itself, and the best approximation of another is close to
@@ -111,6 +117,8 @@ def compress(tensor: Array, rank: int) -> Compression:
         bases.append(basis)
         core = np.ascontiguousarray(unfolding.T).reshape(*core.shape[1:], kept)
     lost = max(0.0, whole.square - float(np.linalg.norm(core)) ** 2)
+    if lost > _FAR**2 * whole.square:
+        return Compression(whole, None, math.sqrt(bound / whole.square))
     if lost <= _EXPLICIT * whole.square:
         lost = float(np.linalg.norm(tensor - tucker_product(core, bases))) ** 2
     if lost <= EXACT**2 * whole.square:
