@@ -39,7 +39,7 @@ class Decomposition:
         ``|source - result| / |source|`` in the Frobenius norm, of the result as it is returned,
         rounded to its dtype; 0 when both are zero.
     converged : bool
-        False when the iterations ran out first; the result is then the best that was found.
+        False when the iterations ran out first, or a callback ended them; the result is then the best that was found.
     stop_reason : str
         Why the algorithm stopped.
     n_iterations : int
@@ -96,7 +96,7 @@ def decompose(
     ============  =======================================  ========================================
     format        algorithm                                error, compared with the best of this rank
     ============  =======================================  ========================================
-    CP            alternating least squares                no bound; a matrix: the best
+    CP            least squares, alternating and damped    no bound; a matrix: the best
     Tucker        sequentially truncated HOSVD, then HOOI  at most ``sqrt(d)`` times; a matrix: the best
     TT            TT-SVD                                   at most ``sqrt(d - 1)`` times
     BlockTT       TT-SVD over the d pairs of modes         at most ``sqrt(d - 1)`` times
@@ -132,8 +132,9 @@ def decompose(
     rng : int, Generator or None
         Passed to :func:`numpy.random.default_rng`.  The default gives the same result every time.
     **options
-        The algorithm's own: for CP `max_iterations`, `stop_tolerance`, `ridge` and `n_starts`; for
-        Tucker `max_iterations` and `stop_tolerance`; none for the others.
+        The algorithm's own: for CP `max_iterations`, `stop_tolerance`, `ridge`, `n_starts` and
+        `callback`, see :func:`tlinear.algorithms.cp.cp`; for Tucker `max_iterations` and `stop_tolerance`;
+        none for the others.
 
     Returns
     -------

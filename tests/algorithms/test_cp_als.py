@@ -1,329 +1,101 @@
-"""CP-ALS: its products are their definitions, it never goes uphill, and it finds what is there to be found."""
+"""Sweeps of alternating least squares: each mode's problem is solved, no sweep goes uphill, extrapolation is safe."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
-from algorithms.tensors import (
-    DTYPES,
-    EPS,
-    generators,
-    integers,
-    kinds,
-    normal,
-    rounding,
-    shapes,
-    singular_values,
-    tail,
-)
+from algorithms.tensors import DTYPES, EPS, generators, kinds, normal, shapes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlinear.algorithms.cp_als import cp_als, cp_product, khatri_rao, mttkrps
-from tlinear.algorithms.descent import EXACT
-from tlinear.algorithms.report import relative_error
-from tlinear.errors import OptionError
+from tlinear.algorithms.cp_als import _CG_TOLERANCE, _MOST_DIRECT, Extrapolated, als_sweep, extrapolated_sweep
+from tlinear.algorithms.kruskal import Kruskal, Target, cp_product, khatri_rao, normalized
 
-LETTERS = "abcdefgh"
 ranks = st.integers(1, 5)
 
 
-def fit(tensor, rank, seed=0, **options):
-    return cp_als(tensor, rank, rng=np.random.default_rng(seed), **options)
-
-
-def uniform(rng, shape, rank):
-    """Positive factors, whose columns have cosines near 3/4."""
-    return cp_product(np.ones(rank), [rng.uniform(size=(size, rank)) for size in shape])
-
-
-def gaussian(rng, shape, rank, dtype="float64"):
-    return cp_product(np.ones(rank), [normal(rng, (size, rank), dtype) for size in shape])
-
-
-def collinear(rng, shape, rank):
-    """Factors whose columns all have the cosine 9/10."""
-    gram = np.full((rank, rank), 0.9) + 0.1 * np.eye(rank)
-    upper = np.linalg.cholesky(gram).T
-    return cp_product(np.ones(rank), [np.linalg.qr(rng.standard_normal((size, rank)))[0] @ upper for size in shape])
-
-
-# ------------------------------------------------------------ products, exactly, in integers
+def start(rng, target, rank, dtype="float64"):
+    factors = [normal(rng, (size, rank), dtype) for size in target.tensor.shape]
+    units = [normalized(factor, np.ones_like(factor))[1] for factor in factors]
+    weights = np.zeros(rank)
+    return Kruskal(weights, units, target.error(weights, units))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(rng=generators, shape=shapes, rank=ranks)
-def test_khatri_rao_is_the_columnwise_kronecker_product(dtype, rng, shape, rank):
-    factors = [integers(rng, (size, rank), dtype) for size in shape]
-    product = khatri_rao(factors)
-    assert product.shape == (math.prod(shape), rank)
-    for r in range(rank):
-        column = np.ones(1)
-        for factor in factors:
-            column = np.kron(column, factor[:, r])
-        np.testing.assert_array_equal(product[:, r], column)
+def test_the_last_mode_of_a_sweep_solves_its_least_squares_problem(dtype, rng, shape, rank):
+    """Plain, without a ridge: the residual is orthogonal to the Khatri-Rao product of the other factors.
 
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@given(rng=generators, shape=shapes, rank=ranks)
-def test_cp_product_is_its_definition(dtype, rng, shape, rank):
-    weights, factors = integers(rng, (rank,), dtype), [integers(rng, (size, rank), dtype) for size in shape]
-    letters = LETTERS[: len(shape)]
-    equation = ",".join(["z", *(f"{letter}z" for letter in letters)]) + "->" + letters
-    np.testing.assert_array_equal(cp_product(weights, factors), np.einsum(equation, weights, *factors))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@given(
-    rng=generators,
-    shape=st.lists(st.integers(1, 4), min_size=1, max_size=6).map(tuple),
-    rank=st.integers(1, 3),
-    replace=st.booleans(),
-)
-def test_mttkrps_are_their_definition(dtype, rng, shape, rank, replace):
-    """Also when each factor is replaced as soon as its mode is done, as a sweep does."""
-    tensor, factors = integers(rng, shape, dtype), [integers(rng, (size, rank), dtype) for size in shape]
-    letters = LETTERS[: len(shape)]
-    modes = []
-    for mode, product in mttkrps(tensor, factors):
-        others = [k for k in range(len(shape)) if k != mode]
-        ones = np.ones(rank)  # so that the rank is there when no other mode is
-        equation = ",".join([letters, "z", *(f"{letters[k]}z" for k in others)]) + f"->{letters[mode]}z"
-        expected = np.einsum(equation, tensor, ones, *(factors[k].conj() for k in others), optimize=True)
-        np.testing.assert_array_equal(product, expected)
-        modes.append(mode)
-        if replace:
-            factors[mode] = integers(rng, factors[mode].shape, dtype)
-    assert modes == list(range(len(shape)))
-
-
-# ------------------------------------------------------------ what it returns, for any tensor
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@given(rng=generators, shape=shapes, rank=ranks)
-def test_history_never_rises_and_ends_with_the_error_of_the_result(dtype, rng, shape, rank):
-    tensor = kinds(rng, shape, dtype)
-    weights, factors, report = fit(tensor, rank, max_iterations=20)
-    assert [weights.shape, *(factor.shape for factor in factors)] == [(rank,), *((size, rank) for size in shape)]
-    assert {weights.dtype, *(factor.dtype for factor in factors)} == {np.dtype(dtype)}
-    errors = [1.0, *report.history]
-    assert all(later <= earlier for earlier, later in itertools.pairwise(errors))
-    error = relative_error(tensor, cp_product(weights, factors))
-    assert error == (report.history[-1] if report.history else 0.0)
-    assert report.n_iterations == len(report.history) <= 20
-    if report.stop_reason.startswith("the relative error is at most"):
-        assert report.converged
-        assert error <= EXACT
-    elif report.stop_reason.startswith("a sweep lowered"):
-        assert report.converged
-        assert errors[-2] - errors[-1] <= 1e-6 * errors[-2]
-    else:
-        assert (report.converged, report.stop_reason, len(report.history)) == (False, "20 sweeps were done", 20)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@given(rng=generators, shape=shapes, rank=ranks)
-def test_columns_have_norm_one_whatever_becomes_of_their_weights(dtype, rng, shape, rank):
-    """A norm of s terms and a quotient: s + 3 roundings and as many in checking, a complex product counting as three."""
-    _, factors, _ = fit(kinds(rng, shape, dtype), rank, max_iterations=5)
-    for factor in factors:
-        assert np.max(np.abs(np.linalg.norm(factor, axis=0) - 1.0)) <= 3 * (len(factor) + 3) * EPS
-
-
-@pytest.mark.parametrize("exponent", [-200, -37, 1, 200])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_power_of_two_scales_the_weights_and_changes_no_other_bit(dtype, exponent):
-    """Every step is a product, a quotient or a comparison of sizes, so that no rounding changes: no constant is absolute."""
-    tensor = normal(np.random.default_rng(0), (4, 5, 6), dtype)
-    weights, factors, report = fit(tensor, 7, max_iterations=40)
-    scaled_weights, scaled_factors, scaled_report = fit(tensor * 2.0**exponent, 7, max_iterations=40)
-    np.testing.assert_array_equal(scaled_weights, weights * 2.0**exponent)
-    for scaled, factor in zip(scaled_factors, factors, strict=True):
-        np.testing.assert_array_equal(scaled, factor)
-    assert scaled_report == report
-
-
-def test_input_is_not_written_to_and_equal_seeds_agree_to_the_bit():
-    tensor = normal(np.random.default_rng(0), (3, 4, 5))
-    before = tensor.copy()
-    tensor.flags.writeable = False
-    (weights, factors, report), (again, factors_again, report_again) = (fit(tensor, 6, seed=3) for _ in range(2))
-    np.testing.assert_array_equal(weights, again)
-    for factor, factor_again in zip(factors, factors_again, strict=True):
-        np.testing.assert_array_equal(factor, factor_again)
-    assert report == report_again
-    np.testing.assert_array_equal(tensor, before)
-
-
-def test_memory_layout_changes_no_bit():
-    tensor = normal(np.random.default_rng(0), (3, 4, 5))
-    weights, factors, report = fit(tensor, 3)
-    fortran_weights, fortran_factors, fortran_report = fit(np.asfortranarray(tensor), 3)
-    np.testing.assert_array_equal(fortran_weights, weights)
-    for fortran, factor in zip(fortran_factors, factors, strict=True):
-        np.testing.assert_array_equal(fortran, factor)
-    assert fortran_report == report
-
-
-# ------------------------------------------------------------ what it finds
-
-
-@pytest.mark.parametrize(
-    ("draw", "shape", "rank"),
-    [
-        (gaussian, (8, 8, 8, 8), 4),
-        (uniform, (8, 8, 8, 8), 4),
-        (collinear, (8, 8, 8, 8), 4),
-        (gaussian, (6, 7, 8), 5),
-        (gaussian, (5, 5, 5), 6),
-        (gaussian, (4, 4, 2, 5), 3),
-        (gaussian, (3, 3, 3, 3, 3), 4),
-    ],
-    ids=["64 x 64", "positive", "collinear", "three modes", "more columns than rows", "the seed's layer", "five modes"],
-)
-def test_exact_rank_is_recovered_by_default_in_nine_of_ten_cases(draw, shape, rank):
-    """Among them swamps, where plain alternating least squares still has an error of 1e-4 after 200 sweeps."""
-    errors = [fit(draw(np.random.default_rng(seed), shape, rank), rank)[2].history[-1] for seed in range(10)]
-    assert sum(error < 1e-6 for error in errors) >= 9, errors
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_complex_tensor_is_recovered(seed):
-    tensor = gaussian(np.random.default_rng(seed), (5, 6, 7), 4, "complex128")
-    _, _, report = fit(tensor, 4)
-    assert report.history[-1] < 1e-6
-
-
-def test_complex_components_of_a_real_tensor_are_found_when_it_is_given_as_complex():
-    """Quaternion-like slices: of rank 3 over the reals, and 2 over the complex numbers, which a real start never leaves."""
-    tensor = np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [-1.0, 0.0]]])
-    _, _, real = fit(tensor, 2)
-    _, _, complex_report = fit(tensor.astype(complex), 2)
-    assert complex_report.history[-1] < 1e-6 < real.history[-1]
-
-
-@pytest.mark.parametrize("ridge", [0.0, 1e-10, 1e-3])
-def test_the_ridge_biases_nothing(ridge):
-    """It is a proximal term: at the solution it is zero, so even a large one only costs sweeps."""
-    _, _, report = fit(gaussian(np.random.default_rng(0), (8, 8, 8), 3), 3, ridge=ridge)
-    assert report.history[-1] <= EXACT
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@given(rng=generators, shape=st.tuples(st.integers(1, 9), st.integers(1, 9)), data=st.data())
-def test_of_a_matrix_it_is_the_truncated_svd(dtype, rng, shape, data):
-    """The start from the singular vectors is the answer, and the iteration ends where EXACT allows it to."""
-    matrix = kinds(rng, shape, dtype)
-    rank = data.draw(st.integers(1, min(shape)))
-    weights, factors, report = fit(matrix, rank)
-    error = np.linalg.norm(matrix - cp_product(weights, factors))
-    slack = EXACT + rounding(shape)
-    assert abs(error - tail(singular_values(matrix, 1), rank)) <= slack * np.linalg.norm(matrix)
-    assert report.converged
-
-
-SMALL = {
-    "one mode": np.array([3.0, -1.0, 2.0]),
-    "modes of size 1": np.arange(1.0, 7.0).reshape(1, 2, 1, 3, 1),
-    "one entry": np.full((1, 1, 1), -2.0),
-    "constant": np.full((4, 4, 4), 3.7),
-    "one nonzero entry": np.eye(1, 24, 7).reshape(2, 3, 4),
-    "repeated slices": np.repeat(gaussian(np.random.default_rng(0), (2, 3, 4), 2), 3, axis=0),
-    "of rank 2": gaussian(np.random.default_rng(1), (4, 4, 4), 2),
-    "powers": np.fromfunction(lambda i, j, k: 2.0 ** -(i + j + k), (5, 5, 5)),
-}
-
-
-@pytest.mark.parametrize("rank", [2, 5])
-@pytest.mark.parametrize("tensor", SMALL.values(), ids=SMALL.keys())
-def test_more_components_than_needed_do_no_harm(tensor, rank):
-    weights, factors, report = fit(tensor, rank)
-    assert weights.shape == (rank,)
-    assert np.all(np.isfinite(khatri_rao([weights[None], *factors])))
-    assert report.converged
-    assert report.history[-1] <= 1e-10
-
-
-def test_zero_is_zero_exactly():
-    weights, factors, report = fit(np.zeros((2, 3, 4)), 2)
-    np.testing.assert_array_equal(weights, np.zeros(2))
-    assert all(np.all(np.isfinite(factor)) for factor in factors)
-    assert (report.converged, report.n_iterations, report.history) == (True, 0, ())
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_rank_above_the_sizes_of_the_modes_is_not_worse_than_one_of_their_size(seed):
-    tensor = normal(np.random.default_rng(seed), (3, 4, 5))
-    errors = [fit(tensor, rank)[2].history[-1] for rank in (3, 8, 12)]
-    assert errors[2] <= errors[1] <= errors[0]
-    # 12 = 3 * 4 components are enough for every tensor of this shape
-    assert errors[2] < 1e-6
-
-
-def orthogonal_to_its_singular_vectors():
-    """The slice of index 0 is the largest of every mode, so e_0 is the leading singular vector of each unfolding.
-
-    Yet no entry has two indices 0, so that least squares from there give zero, for ever.  As a
-    matrix of the last two modes, the contraction with a unit vector a has three blocks that share
-    no row and no column: a_0 I, the row (a_1, a_2) and the column (a_3, a_4).  Their norms are at
-    most 1, so that the best tensor of rank one leaves 5 of the 6 units of ``|T|^2``.
+    What it is not is rounding, amplified by the condition of the normal equations.
     """
-    tensor = np.zeros((5, 5, 5))
-    for index in [(0, 1, 1), (0, 2, 2), (1, 0, 3), (2, 0, 4), (3, 3, 0), (4, 4, 0)]:
-        tensor[index] = 1.0
-    return tensor
+    target = Target.of(kinds(rng, shape, dtype))
+    swept = als_sweep(target, start(rng, target, rank, dtype), 0.0)
+    others = khatri_rao([np.ones((1, rank), dtype), *swept.factors[:-1]])
+    residual = (target.tensor - cp_product(swept.weights, swept.factors)).reshape(-1, shape[-1])
+    values = np.linalg.svd(others, compute_uv=False)
+    if len(others) < rank or values[-1] < 1e-3:
+        return
+    condition = (values[0] / values[-1]) ** 2
+    norm = np.linalg.norm(target.tensor) + np.sum(swept.weights)
+    slack = 64 * EPS * target.tensor.size * rank * condition * norm * np.linalg.norm(others)
+    assert np.linalg.norm(others.conj().T @ residual) <= slack
 
 
-@pytest.mark.parametrize("ridge", [0.0, 1e-10])
-def test_a_further_start_helps_where_the_first_cannot_move(ridge):
-    tensor = orthogonal_to_its_singular_vectors()
-    weights, _, stuck = fit(tensor, 1, ridge=ridge, n_starts=1)
-    assert (weights.item(), stuck.history) == (0.0, (1.0,))
-    _, _, report = fit(tensor, 1, ridge=ridge)
-    assert math.sqrt(5 / 6) - rounding(tensor.shape) <= report.history[-1] < 1.0
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(rng=generators, shape=shapes, rank=ranks, ridge=st.sampled_from([1e-10, 1e-3]))
+def test_no_sweep_raises_the_error_by_more_than_rounding(dtype, rng, shape, rank, ridge):
+    """The error comes from the normal equations, of condition at most R / ridge, and from products of weights."""
+    target = Target.of(kinds(rng, shape, dtype))
+    point = start(rng, target, rank, dtype)
+    state = Extrapolated(point, point.factors)
+    for _ in range(5):
+        after, further = als_sweep(target, point, ridge), extrapolated_sweep(target, state, ridge)
+        for before, now in ((point, after), (state.point, further.point)):
+            scale = max(1.0, float(np.sum(now.weights)) / (np.sqrt(target.square) or 1.0))
+            assert now.error <= before.error + 1e-6 * scale
+        point, state = after, further
 
 
-def test_a_further_start_is_made_only_while_nothing_was_found():
-    """Each start draws a column for every component, so the generator tells how many there were."""
-    exact, noise = gaussian(np.random.default_rng(0), (5, 6, 7), 2), normal(np.random.default_rng(0), (5, 6, 7))
-    matrix = normal(np.random.default_rng(0), (5, 6))
-    for tensor, n_starts, expected in ((exact, 3, 1), (noise, 1, 1), (noise, 3, 3), (matrix, 3, 1)):
-        rng, same = np.random.default_rng(5), np.random.default_rng(5)
-        cp_als(tensor, 2, rng=rng, n_starts=n_starts)
-        same.standard_normal(expected * 2 * sum(tensor.shape))
-        assert rng.bit_generator.state == same.bit_generator.state
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_system_too_large_for_elimination_is_approached_from_the_factor_before(dtype):
+    """The same minimum, nearly: the error of a sweep lies between those of the start and of the exact solution."""
+    rng = np.random.default_rng(0)
+    target = Target.of(normal(rng, (8, 9, 30), dtype))
+    rank = _MOST_DIRECT + 1
+    point = start(rng, target, rank, dtype)
+    errors = [point.error]
+    for _ in range(4):
+        point = als_sweep(target, point, 1e-10)
+        errors.append(point.error)
+        assert abs(target.error(point.weights, point.factors) - point.error) <= 1e-7
+    assert all(later < earlier for earlier, later in itertools.pairwise(errors))
+    # more components than the product of two modes: every tensor is within reach
+    assert errors[-1] <= _CG_TOLERANCE
 
 
-def test_more_starts_are_never_worse():
-    tensor = normal(np.random.default_rng(0), (4, 4, 4))
-    errors = [fit(tensor, 3, n_starts=n)[2].history[-1] for n in (1, 2, 5)]
-    assert errors[0] >= errors[1] >= errors[2]
+def test_an_extrapolation_that_fails_is_taken_back():
+    """A start far beyond the point is worse than the point: the sweep is the plain one, and the next one starts nearer."""
+    rng = np.random.default_rng(0)
+    target = Target.of(cp_product(np.ones(3), [rng.standard_normal((6, 3)) for _ in range(3)]))
+    before = start(rng, target, 3)
+    point = before
+    for _ in range(10):
+        before, point = point, als_sweep(target, point, 1e-10)
+    state = Extrapolated(point, start(rng, target, 3).factors, length=1.0)
+    after = extrapolated_sweep(target, state, 1e-10)
+    plain = als_sweep(target, point, 1e-10)
+    assert after.error == plain.error < point.error
+    assert after.length < state.length
+    assert after.cap == state.length
 
 
-def test_a_singular_system_is_solved_without_a_ridge():
-    """Two components of one column: the Gram matrix of the other modes is all ones, exactly."""
-    tensor = np.array([3.0, 4.0]).reshape(2, 1, 1)
-    weights, factors, report = fit(tensor, 2, ridge=0.0)
-    assert report.history[-1] <= EXACT
-    assert np.all(np.isfinite(khatri_rao([weights[None], *factors])))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_iterations": 0}, "max_iterations=0 must be an integer >= 1"),
-        ({"max_iterations": 10.0}, "max_iterations=10.0 must be an integer >= 1"),
-        ({"n_starts": 0}, "n_starts=0 must be an integer >= 1"),
-        ({"n_starts": "2"}, "n_starts='2' must be an integer >= 1"),
-        ({"stop_tolerance": -1e-6}, "stop_tolerance=-1e-06 must be a finite number >= 0"),
-        ({"ridge": math.inf}, "ridge=inf must be a finite number >= 0"),
-        ({"ridge": math.nan}, "ridge=nan must be a finite number >= 0"),
-        ({"ridge": None}, "ridge=None must be a finite number >= 0"),
-    ],
-    ids=str,
-)
-def test_options_out_of_range_are_refused(options, message):
-    with pytest.raises(OptionError, match=message):
-        fit(np.ones((2, 2, 2)), 1, **options)
+def test_extrapolation_saves_sweeps_in_a_swamp():
+    gram = np.full((4, 4), 0.9) + 0.1 * np.eye(4)
+    upper = np.linalg.cholesky(gram).T
+    rng = np.random.default_rng(0)
+    target = Target.of(cp_product(np.ones(4), [np.linalg.qr(rng.standard_normal((6, 4)))[0] @ upper for _ in range(3)]))
+    point = start(rng, target, 4)
+    state = Extrapolated(point, point.factors)
+    for _ in range(100):
+        point, state = als_sweep(target, point, 1e-10), extrapolated_sweep(target, state, 1e-10)
+    assert state.error < point.error / 2

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlinear.algorithms.descent import EXACT, descend
+from tlinear.algorithms.descent import EXACT, STOPPED, descend
 from tlinear.algorithms.report import relative_error
 
 errors = st.floats(0.0, 1.0) | st.just(math.nan) | st.sampled_from([0.0, EXACT, 2 * EXACT])
@@ -65,3 +65,25 @@ def test_relative_error_of_nothing():
 def test_relative_error_does_not_depend_on_the_scale(exponent):
     source, result = np.array([3.0, 4.0, 1.0]), np.array([3.0, 3.5, 0.75])
     assert relative_error(np.ldexp(source, exponent), np.ldexp(result, exponent)) == relative_error(source, result)
+
+
+@given(script=st.lists(errors, min_size=1, max_size=20), before=st.lists(errors, max_size=3), stop=st.integers(1, 20))
+def test_a_callback_ends_it_and_a_history_is_continued(script, before, stop):
+    padded = (*script, *(0.5 * script[-1] for _ in range(30)))
+
+    def run(**options):
+        start = Script(padded[0], padded[1:])
+        return descend(start, lambda state: state.next, max_iterations=20, stop_tolerance=0.0, **options)
+
+    _, plain = run()
+    seen = []
+    _, continued = run(history=before, callback=lambda n, error: seen.append((n, error)))
+    most = 20 - len(before)
+    assert continued.history == (*before, *plain.history[:most])
+    assert seen == list(enumerate(continued.history, 1))[len(before) :][: len(seen)]
+    end, stopped = run(callback=lambda n, error: n == stop)
+    if stop < plain.n_iterations:
+        assert (stopped.converged, stopped.stop_reason, stopped.history) == (False, STOPPED, plain.history[:stop])
+        assert not end.error > stopped.history[-1]
+    else:
+        assert stopped.history == plain.history

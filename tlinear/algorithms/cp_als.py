@@ -1,105 +1,29 @@
-"""CP by alternating least squares with line search, over a two-node dimension tree."""
+"""CP by alternating least squares: each factor in turn, and extrapolation from sweep to sweep."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tlinear.algorithms.descent import check_option, descend
-from tlinear.algorithms.hosvd import unfold
-from tlinear.algorithms.report import Report, relative_error
-from tlinear.algorithms.truncated_svd import leading_left
+from tlinear.algorithms.kruskal import Kruskal, Target, gram, mttkrps, normalized
 from tlinear.arrays import Array
 
-__all__ = ["cp_als", "cp_product", "khatri_rao", "mttkrps"]
+__all__ = ["Extrapolated", "als_sweep", "extrapolated_sweep"]
 
-_FOUND = 1e-6
-"""A start that ends with a relative error of at most this has found the tensor, and no further one is made."""
+_MOST_DIRECT = 300
+"""The largest rank for which the systems are solved by elimination, whose cost grows as its cube."""
 
+_CG_STEPS, _CG_TOLERANCE = 20, 0.1
+"""Of a larger system, and the norm of its residual over that at the start: solving better does not save sweeps."""
 
-def khatri_rao(factors: Sequence[Array]) -> Array:
-    """The columnwise Kronecker product: row ``(s_1, .., s_n)`` of column r is ``prod_k factors[k][s_k, r]``.
-
-    Examples
-    --------
-    >>> khatri_rao([np.array([[1, 2], [3, 4]]), np.array([[5, 6], [7, 8]])]).tolist()
-    [[5, 12], [7, 16], [15, 24], [21, 32]]
-    """
-    product = factors[0]
-    for factor in factors[1:]:
-        product = (product[:, None, :] * factor).reshape(-1, product.shape[-1])
-    return product
+_GROWTH, _CAP_GROWTH, _SHRINKAGE = 1.05, 1.01, 1.5
+"""What the length of the extrapolation is multiplied by after a success, and its limit; what it is divided by after a
+failure."""
 
 
-def cp_product(weights: Array, factors: Sequence[Array]) -> Array:
-    """The tensor ``sum_r weights[r] factors[0][:, r] o .. o factors[d-1][:, r]``, o the outer product.
-
-    Examples
-    --------
-    >>> cp_product(np.array([2, -1]), [np.array([[1, 2], [3, 4]]), np.array([[5, 6], [7, 8]])]).tolist()
-    [[-2, -2], [6, 10]]
-    """
-    shape = tuple(len(factor) for factor in factors)
-    cut = _balanced_cut(shape)
-    first = khatri_rao([weights[None], *factors[:cut]])
-    second = khatri_rao([np.ones_like(weights)[None], *factors[cut:]])
-    return (first @ second.T).reshape(shape)
-
-
-def mttkrps(tensor: Array, factors: Sequence[Array]) -> Iterator[tuple[int, Array]]:
-    r"""For each mode k in turn, the pair of k and the Matricized Tensor Times Khatri-Rao Product.
-
-    .. math:: M[s_k, r] = \sum_{s_j : j \ne k} T[s_1 .. s_d] \prod_{j \ne k} \overline{A_j[s_j, r]}
-
-    The factors are read when a mode is asked for, so that a sweep may replace ``factors[k]`` in
-    between and the modes after k see the new one.
-
-    The modes are cut into two halves.  One product of the whole tensor with the Khatri-Rao
-    product of one half serves every mode of the other, so that all modes together read the
-    tensor twice.
-
-    References
-    ----------
-    A.-H. Phan, P. Tichavsky, A. Cichocki, Fast alternating LS algorithms for high order
-    CANDECOMP/PARAFAC tensor factorizations, IEEE Trans. Signal Process. 61 (2013), section III.
-
-    Examples
-    --------
-    >>> a, b = np.array([[1, 2], [3, 4]]), np.array([[5, 6], [7, 8]])
-    >>> [(mode, product.tolist()) for mode, product in mttkrps(np.eye(2, dtype=int), [a, b])]
-    [(0, [[5, 6], [7, 8]]), (1, [[1, 2], [3, 4]])]
-    """
-    rank = factors[0].shape[1]
-    cut = _balanced_cut(tensor.shape)
-    matrix = tensor.reshape(math.prod(tensor.shape[:cut]), -1)
-    first, second = range(cut), range(cut, tensor.ndim)
-    for half, other, unfolded in ((first, second, matrix), (second, first, matrix.T)):
-        joined = khatri_rao([np.ones((1, rank), tensor.dtype), *(factors[k] for k in other)])
-        partial = (unfolded @ joined.conj()).reshape(*(tensor.shape[k] for k in half), rank)
-        for place, mode in enumerate(half):
-            product = partial
-            # from the last mode to the first, so that the axes still to come keep their places
-            for axis, k in reversed(list(enumerate(half))):
-                if axis != place:
-                    fibres = np.moveaxis(product, axis, -2)
-                    product = np.einsum("...sr,sr->...r", fibres, factors[k].conj())
-            yield mode, product
-
-
-def cp_als(
-    tensor: Array,
-    rank: int,
-    *,
-    rng: np.random.Generator,
-    max_iterations: int = 500,
-    stop_tolerance: float = 1e-6,
-    ridge: float = 1e-10,
-    n_starts: int = 2,
-) -> tuple[Array, list[Array], Report]:
-    r"""Weights, factors of unit columns, and report: each factor in turn solves its least squares problem.
+def als_sweep(target: Target, start: Kruskal, ridge: float) -> Kruskal:
+    r"""Every mode's least squares problem in turn.
 
     With K the Khatri-Rao product of the other factors, the columns of :math:`A_k` scaled by
     the weights, one step of a sweep is
@@ -114,156 +38,133 @@ def cp_als(
     ridge keeps the system regular when columns become collinear; being a proximal term, it
     vanishes at a fixed point, so nothing is biased and the error never rises.
 
-    Each sweep is followed by a line search: the same step is taken once more, times a length
-    that doubles when this lowers the error and halves when it does not, in which case it is
-    undone.  It shortens the long crawl along collinear columns.
-
-    Parameters
-    ----------
-    tensor : array of shape (s_1, .., s_d)
-        In float64 or complex128, all entries finite and, as in :func:`tlinear.decompose`, near 1.
-    rank : int
-        The number R of components.
-    rng : numpy.random.Generator
-        For the columns that the singular vectors do not provide, and for further starts.
-    max_iterations : int
-        Sweeps over all modes, at most, for each start.
-    stop_tolerance : float
-        Stop when a sweep lowers the relative error by no more than this fraction of it.
-    ridge : float
-        Larger is slower and steadier; 0 is plain least squares.
-    n_starts : int
-        At most so many.  The first is from the leading singular vectors of the unfoldings, the
-        others are random; the best end is kept.  A start that ends below a relative error of
-        1e-6 is the last.  So is the first of a matrix, because its singular vectors are the best
-        answer.
-
-    Returns
-    -------
-    weights : array of shape (R,)
-    factors : list of array
-        d arrays of shape ``(s_k, R)``.
-    report : Report
-        Of the start that was kept.
-
-    Raises
-    ------
-    OptionError
-        When an option is out of its range.
-    DecompositionError
-        When LAPACK fails on a matrix.
-
     References
     ----------
     T. G. Kolda and B. W. Bader, Tensor Decompositions and Applications, SIAM Review 51 (2009),
     section 3.4.  The ridge: C. Navasca, L. De Lathauwer, S. Kindermann, Swamp reducing technique for
-    tensor decomposition, EUSIPCO 2008.  The line search: R. A. Harshman, Foundations of the PARAFAC
-    procedure, UCLA Working Papers in Phonetics 16 (1970).
+    tensor decomposition, EUSIPCO 2008.
 
     Examples
     --------
-    >>> tensor = np.multiply.outer(np.outer([1.0, 2.0], [3.0, 4.0]), [5.0, 6.0])
-    >>> weights, factors, report = cp_als(tensor, 1, rng=np.random.default_rng(0))
-    >>> bool(np.abs(cp_product(weights, factors) - tensor).max() < 1e-13), report.converged
-    (True, True)
+    >>> tensor = np.multiply.outer(np.outer([3.0, 4.0], [5.0, 12.0]), [8.0, 15.0])
+    >>> start = Kruskal(np.ones(1), [np.full((2, 1), 0.5**0.5)] * 3, 1.0)
+    >>> swept = als_sweep(Target.of(tensor), start, 0.0)
+    >>> swept.weights.round(9).tolist(), swept.factors[0].round(9).tolist(), swept.error < 1e-15
+    ([1105.0], [[0.6], [0.8]], True)
     """
-    check_option("max_iterations", max_iterations, 1, integer=True)
-    check_option("stop_tolerance", stop_tolerance, 0.0)
-    check_option("ridge", ridge, 0.0)
-    check_option("n_starts", n_starts, 1, integer=True)
-    tensor = np.ascontiguousarray(tensor)
-
-    def run(start: int) -> tuple[_CP, Report]:
-        factors = [_initial_factor(tensor, mode, rank, rng, spectral=start == 0) for mode in range(tensor.ndim)]
-        return descend(
-            _cp(tensor, np.zeros(rank), factors, step=1.0),
-            lambda state: _sweep(tensor, state, ridge),
-            max_iterations=max_iterations,
-            stop_tolerance=stop_tolerance,
-        )
-
-    best, report = run(0)
-    for start in range(1, n_starts if tensor.ndim > 2 else 1):
-        if best.error <= _FOUND:
-            break
-        end, end_report = run(start)
-        if end.error < best.error:
-            best, report = end, end_report
-    return best.weights.astype(tensor.dtype), best.factors, report
-
-
-@dataclass(frozen=True)
-class _CP:
-    weights: Array
-    factors: list[Array]
-    step: float
-    """How far the next line search goes beyond the sweep, in lengths of it."""
-    error: float
-
-
-def _cp(tensor: Array, weights: Array, factors: list[Array], step: float) -> _CP:
-    return _CP(weights, factors, step, relative_error(tensor, cp_product(weights, factors)))
-
-
-def _initial_factor(tensor: Array, mode: int, rank: int, rng: np.random.Generator, *, spectral: bool) -> Array:
-    """Unit columns: as many singular vectors of the unfolding as there are, if `spectral`, and random ones."""
-    size = tensor.shape[mode]
-    factor = rng.standard_normal((size, rank))
-    if tensor.dtype.kind == "c":
-        factor = factor + 1j * rng.standard_normal((size, rank))
-    factor /= np.linalg.norm(factor, axis=0)
-    if spectral:
-        unfolding = unfold(tensor, mode)
-        leading = leading_left(unfolding, min(rank, *unfolding.shape))
-        factor[:, : leading.shape[1]] = leading
-    return factor
-
-
-def _sweep(tensor: Array, before: _CP, ridge: float) -> _CP:
-    """Every mode's least squares problem in turn, and a line search."""
-    swept = _solve_each_mode(tensor, before, ridge)
-    step = before.step
-    weights = swept.weights + step * (swept.weights - before.weights)
-    factors = []
-    for old, new in zip(before.factors, swept.factors, strict=True):
-        norms, factor = _normalize(new + step * (new - old), new)
-        weights = weights * norms
-        factors.append(factor)
-    beyond = _cp(tensor, weights, factors, 2.0 * step)
-    return beyond if beyond.error < swept.error else swept
-
-
-def _solve_each_mode(tensor: Array, before: _CP, ridge: float) -> _CP:
-    weights, factors = before.weights, list(before.factors)
-    grams = [_gram(factor) for factor in factors]
-    for mode, product in mttkrps(tensor, factors):
-        gram = math.prod(grams[:mode] + grams[mode + 1 :], start=np.ones_like(grams[mode]))
-        solution = _solve(gram, product, factors[mode] * weights, ridge)
-        weights, factors[mode] = _normalize(solution, factors[mode])
-        grams[mode] = _gram(factors[mode])
-    return _cp(tensor, weights, factors, 0.5 * before.step)
-
-
-def _gram(factor: Array) -> Array:
-    return factor.T @ factor.conj()
+    weights, factors = start.weights, list(start.factors)
+    # after[k]: the product of the Gram matrices of the modes after k, none of which is replaced before k is
+    before = np.ones((len(weights), len(weights)), target.tensor.dtype)
+    after = [np.ones_like(before)]
+    for factor in factors[:0:-1]:
+        after.append(gram(factor))
+        after[-1] *= after[-2]
+    for mode, product in mttkrps(target.tensor, factors):
+        others = after.pop()
+        others *= before
+        solution = _solve(others, product, factors[mode] * weights, ridge)
+        weights, factors[mode] = normalized(solution, factors[mode])
+        before *= gram(factors[mode])
+    inner = float(np.vdot(solution, product).real)
+    own = float(np.vdot(solution, solution @ others).real)
+    return Kruskal(weights, factors, target.error_by_identity(weights, factors, inner, own))
 
 
 def _solve(gram: Array, product: Array, previous: Array, ridge: float) -> Array:
-    """A of ``A (V + lambda I) = M + lambda A_previous``; the A of least norm when the system is singular."""
+    """A of ``A (V + lambda I) = M + lambda A_previous``; nearly that when the system is singular."""
+    if len(gram) > _MOST_DIRECT:
+        return _approach(gram, product, previous, ridge)
     system = (gram + ridge * np.eye(len(gram))).T
     target = (product + ridge * previous).T
     try:
         return np.linalg.solve(system, target).T
     except np.linalg.LinAlgError:
-        return np.linalg.lstsq(system, target)[0].T
+        return _approach(gram, product, previous, ridge)
 
 
-def _normalize(matrix: Array, otherwise: Array) -> tuple[Array, Array]:
-    """The norms of the columns, and the columns of unit norm; where the norm is zero, the column `otherwise`."""
-    norms = np.linalg.norm(matrix, axis=0)
-    return norms, np.where(norms > 0.0, matrix / np.where(norms > 0.0, norms, 1.0), otherwise)
+def _approach(gram: Array, product: Array, previous: Array, ridge: float) -> Array:
+    """Nearly that A, by a few conjugate gradient steps from the previous one, each row on its own.
+
+    Each step lowers the error that is to be minimized, so that no sweep raises it, and the
+    next sweep goes on where this one ends.
+    """
+    solution = previous
+    residual = product - previous @ gram
+    direction, square = residual, _squares(residual)
+    enough = _CG_TOLERANCE**2 * np.sum(square)
+    for _ in range(_CG_STEPS):
+        if not np.sum(square) > enough:
+            break
+        image = direction @ gram + ridge * direction
+        curvature = np.sum((direction * image.conj()).real, axis=1, keepdims=True)
+        length = _quotient(square, curvature)
+        solution = solution + length * direction
+        residual = residual - length * image
+        square, before = _squares(residual), square
+        direction = residual + _quotient(square, before) * direction
+    return solution
 
 
-def _balanced_cut(shape: tuple[int, ...]) -> int:
-    """Where to cut the modes, such that the larger of the two halves is smallest; 1 when there is only one mode."""
-    return min(range(1, max(len(shape), 2)), key=lambda cut: max(math.prod(shape[:cut]), math.prod(shape[cut:])))
+def _squares(rows: Array) -> Array:
+    return np.asarray(np.sum((rows * rows.conj()).real, axis=1, keepdims=True))
+
+
+def _quotient(numerator: Array, denominator: Array) -> Array:
+    """Zero where the denominator is, as it is for rows that are solved."""
+    return np.where(denominator > 0.0, numerator / np.where(denominator > 0.0, denominator, 1.0), 0.0)
+
+
+@dataclass(frozen=True)
+class Extrapolated:
+    """A point of a descent by extrapolated sweeps.
+
+    Attributes
+    ----------
+    point : Kruskal
+    before : list of array
+        The factors of the point before; at first, those of the point itself.
+    length : float
+        How far the next sweep's start lies beyond the point, in steps from the one before.
+    cap : float
+        What `length` may grow to.
+    """
+
+    point: Kruskal
+    before: list[Array]
+    length: float = 0.7
+    cap: float = 1.0
+
+    @property
+    def error(self) -> float:
+        """The relative error of the point."""
+        return self.point.error
+
+
+def extrapolated_sweep(target: Target, state: Extrapolated, ridge: float) -> Extrapolated:
+    r"""A sweep that starts beyond the last point, or if that raises the error, from the point itself.
+
+    .. math:: A_k \leftarrow A_k + \beta (A_k - A_k^{\mathrm{before}}), \qquad \text{and then a sweep}
+
+    Where sweeps creep along a valley, each a little shorter than the last, this is many of them in one.
+    The length :math:`\beta` grows while it succeeds; a failure shortens it, and its limit becomes the
+    length that failed.
+
+    References
+    ----------
+    A. M. S. Ang, J. E. Cohen, L. T. K. Hien, N. Gillis, Extrapolated alternating algorithms for
+    approximate canonical polyadic decomposition, ICASSP 2020.  D. Mitchell, N. Ye, H. De Sterck, Nesterov
+    acceleration of alternating least squares for canonical tensor decomposition, Numer. Linear Algebra
+    Appl. 27 (2020).
+    """
+    point, beta = state.point, state.length
+    if state.before is point.factors:
+        return replace(state, point=als_sweep(target, point, ridge))
+    beyond = [
+        normalized(new + beta * (new - old), new)[1] for new, old in zip(point.factors, state.before, strict=True)
+    ]
+    swept = als_sweep(target, replace(point, factors=beyond), ridge)
+    if swept.error < point.error:
+        cap = min(1.0, _CAP_GROWTH * state.cap)
+        return Extrapolated(swept, point.factors, min(cap, _GROWTH * beta), cap)
+    swept = als_sweep(target, point, ridge)
+    return Extrapolated(swept, point.factors, beta / _SHRINKAGE, beta)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -12,10 +12,16 @@ from tlinear.algorithms.report import Report
 from tlinear.errors import OptionError
 from tlinear.shapes import is_integer
 
-__all__ = ["EXACT", "check_option", "descend"]
+__all__ = ["EXACT", "STOPPED", "Callback", "check_option", "descend"]
 
 EXACT = 1e-12
 """A relative error of at most this is rounding: a double has 2e-16, and thousands of terms are summed."""
+
+
+STOPPED = "the callback asked to stop"
+
+Callback: TypeAlias = Callable[[int, float], Any]
+"""Called with the number of iterations and the relative error; what it is true for is the last iteration."""
 
 
 class _HasError(Protocol):
@@ -27,14 +33,33 @@ State = TypeVar("State", bound=_HasError)
 
 
 def descend(
-    state: State, sweep: Callable[[State], State], *, max_iterations: int, stop_tolerance: float
+    state: State,
+    sweep: Callable[[State], State],
+    *,
+    max_iterations: int,
+    stop_tolerance: float,
+    history: Sequence[float] = (),
+    callback: Callback | None = None,
 ) -> tuple[State, Report]:
     """The last state of ``state <- sweep(state)``, and its report.
 
     Stops when the relative error is at most :data:`EXACT`, when a sweep lowers it by no more
-    than `stop_tolerance` times itself, or when the sweeps run out; only then `converged` is
-    False.  A sweep that raises the error, which in exact arithmetic none does, is undone: the
-    history never rises, and the last state is the best.
+    than `stop_tolerance` times itself, when the sweeps run out, or when the callback says so;
+    only in the last two cases `converged` is False.  A sweep that raises the error, which in exact
+    arithmetic none does, is undone: the history never rises, and the last state is the best.
+
+    Parameters
+    ----------
+    state : object
+        Its attribute `error` is its relative error.
+    sweep : callable
+        From a state to the next.
+    max_iterations : int
+    stop_tolerance : float
+    history : sequence of float
+        What is continued; its sweeps count.
+    callback : callable, optional
+        Called with the number of sweeps and the relative error after each.
 
     Examples
     --------
@@ -45,17 +70,22 @@ def descend(
     >>> state.error, report
     (0.125, Report(converged=False, stop_reason='3 sweeps were done', n_iterations=3, history=(0.5, 0.25, 0.125)))
     """
-    history: list[float] = []
+    errors = list(history)
+
+    def report(converged: bool, reason: str) -> Report:
+        return Report(converged, reason, len(errors), tuple(errors))
+
     while not state.error <= EXACT:
-        if len(history) == max_iterations:
-            return state, Report(False, f"{max_iterations} sweeps were done", len(history), tuple(history))
+        if len(errors) >= max_iterations:
+            return state, report(False, f"{max_iterations} sweeps were done")
         before, swept = state, sweep(state)
         state = swept if swept.error < before.error else before
-        history.append(state.error)
+        errors.append(state.error)
         if before.error - state.error <= stop_tolerance * before.error:
-            reason = f"a sweep lowered the relative error by no more than {stop_tolerance:g} of it"
-            return state, Report(True, reason, len(history), tuple(history))
-    return state, Report(True, f"the relative error is at most {EXACT:g}", len(history), tuple(history))
+            return state, report(True, f"a sweep lowered the relative error by no more than {stop_tolerance:g} of it")
+        if callback is not None and callback(len(errors), state.error):
+            return state, report(False, STOPPED)
+    return state, report(True, f"the relative error is at most {EXACT:g}")
 
 
 def check_option(name: str, value: Any, least: float, *, integer: bool = False) -> None:

@@ -14,15 +14,17 @@ __all__ = ["exponent_of", "share_exponent", "times_power_of_two"]
 def exponent_of(array: Array) -> int:
     """The least e with ``|x| < 2^e`` for the real and imaginary parts x of all entries; 0 for zeros."""
     parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
-    return int(np.frexp(max(np.max(np.abs(part)) for part in parts))[1])
+    return int(np.frexp(max(max(np.max(part), -np.min(part)) for part in parts))[1])
 
 
 def times_power_of_two(array: Array, exponent: int, dtype: DType) -> Array:
     """``2^exponent array`` in `dtype`, rounded only once: the product is taken in the wider of both dtypes."""
-    wide = array.astype(np.result_type(array.dtype, dtype))
+    wide = array.astype(np.result_type(array.dtype, dtype), copy=False)
     if wide.dtype.kind == "c":
-        return np.asarray(np.ldexp(wide.real, exponent) + 1j * np.ldexp(wide.imag, exponent)).astype(dtype)
-    return np.asarray(np.ldexp(wide, exponent)).astype(dtype)
+        scaled = np.ldexp(wide.real, exponent) + 1j * np.ldexp(wide.imag, exponent)
+    else:
+        scaled = np.ldexp(wide, exponent)
+    return np.asarray(scaled).astype(dtype, copy=False)
 
 
 def share_exponent(operands: Mapping[str, Array], exponent: int, dtype: DType) -> dict[str, int]:

@@ -362,8 +362,7 @@ class FactorizedTensor(ABC):
     def to_matrix(self) -> Array:
         """The dense weight of shape ``(out_features, in_features)``, as ``nn.Linear.weight`` has it."""
         self._require_split("a matrix")
-        matrix = self.to_tensor().reshape(self.in_features, self.out_features)
-        return np.ascontiguousarray(matrix.T)
+        return np.ascontiguousarray(self.to_tensor().reshape(self.in_features, self.out_features).T)
 
     def astype(self, dtype: DTypeLike) -> Self:
         """The same tensor with every operand in `dtype`.

@@ -7,7 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from tlinear.algorithms.cp_als import cp_als, cp_product
+from tlinear.algorithms.cp import cp
+from tlinear.algorithms.descent import Callback
+from tlinear.algorithms.kruskal import cp_product
 from tlinear.algorithms.rank_search import smallest_rank
 from tlinear.algorithms.report import Report, relative_error
 from tlinear.arrays import Array
@@ -82,15 +84,16 @@ class CPTensor(FactorizedTensor):
         max_iterations: int = 500,
         stop_tolerance: float = 1e-6,
         ridge: float = 1e-10,
-        n_starts: int = 2,
+        n_starts: int | None = None,
+        callback: Callback | None = None,
     ) -> tuple[dict[str, Array], Report]:
-        """Alternating least squares; see :func:`tlinear.algorithms.cp_als.cp_als` for the options.
+        """Alternating least squares and Gauss-Newton steps; see :func:`tlinear.algorithms.cp.cp` for the options.
 
         For a tolerance, at the smallest rank that is found to reach it.
         """
 
-        def als(rank: int) -> tuple[Array, list[Array], Report]:
-            return cp_als(
+        def fitted(rank: int) -> tuple[Array, list[Array], Report]:
+            return cp(
                 tensor,
                 rank,
                 rng=rng,
@@ -98,14 +101,15 @@ class CPTensor(FactorizedTensor):
                 stop_tolerance=stop_tolerance,
                 ridge=ridge,
                 n_starts=n_starts,
+                callback=callback,
             )
 
         def attempt(rank: int) -> tuple[tuple[Array, list[Array], Report], float]:
-            weights, factors, report = als(rank)
+            weights, factors, report = fitted(rank)
             return (weights, factors, report), relative_error(tensor, cp_product(weights, factors))
 
         if tolerance is None:
-            weights, factors, report = als(bonds[0])
+            weights, factors, report = fitted(bonds[0])
         else:
             weights, factors, report = smallest_rank(attempt, tolerance, bonds[0])
         return {"weights": weights, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report

@@ -37,7 +37,9 @@ def reconstruct(network: Network, operands: Sequence[Array], dtype: DType) -> Ar
     reach = sum(map(abs, exponents)) + math.log2(math.prod(n for _, n in network.label_sizes)) + len(arrays)
     shape = network.shape(network.output)
     if reach < min(limits.maxexp, -limits.minexp):
-        return np.array(contract(plan, arrays), dtype=dtype, order="C").reshape(shape)
+        result = contract(plan, arrays)
+        shared = any(np.may_share_memory(result, array) for array in operands)
+        return np.array(result, dtype=dtype, order="C", copy=True if shared else None).reshape(shape)
     near_one = [times_power_of_two(array, -e, plan.dtype) for array, e in zip(arrays, exponents, strict=True)]
     result = times_power_of_two(contract(plan, near_one), sum(exponents), dtype)
     return np.ascontiguousarray(result).reshape(shape)
