@@ -58,7 +58,7 @@ def factorized_orders(network: Network, batch_size: int, search: Search | None =
     into, out_of = _sides(network)
     candidates = [
         *(_grouped(network, [slots], size) for size in (1, batch_size, _MANY_SAMPLES)),
-        *(_grouped(network, [[slot] for slot in sweep], batch_size) for sweep in _sweeps(network)),
+        *(_grouped(network, [[0], *groups], batch_size) for groups in _sweeps(network)),
         _grouped(network, [[0], into, out_of], batch_size),
         _grouped(network, [[0], into, *([slot] for slot in out_of)], batch_size),
     ]
@@ -112,11 +112,12 @@ def _sides(network: Network) -> tuple[list[int], list[int]]:
     return into, [slot for slot in slots if slot not in into]
 
 
-def _sweeps(network: Network) -> Iterator[list[int]]:
-    """The input into one operand after the other: those of its modes, those of none, those of the output's modes.
+def _sweeps(network: Network) -> Iterator[list[list[int]]]:
+    """What the input meets, one after the other: operands of its modes, those of none, those of the output's modes.
 
     What is contracted lies side by side if the modes of one side are taken from the first to the last,
-    and those of the other from the last to the first.
+    and those of the other from the last to the first.  Operands of a side may also meet in twos before the
+    input meets them: that makes fewer products, of larger matrices.
     """
     inputs, outputs = set(range(network.n_in)), set(range(network.n_in, network.n_modes))
     slots = range(1, len(network.inputs))
@@ -124,7 +125,12 @@ def _sweeps(network: Network) -> Iterator[list[int]]:
     out_of = [slot for slot in slots if slot not in into and outputs & set(network.inputs[slot])]
     neither = [slot for slot in slots if slot not in into and slot not in out_of]
     for first, last in itertools.product((into, into[::-1]), (out_of, out_of[::-1])):
-        yield [0, *first, *neither, *last]
+        yield [*_batched(first, 1), *_batched(neither, 1), *_batched(last, 1)]
+    yield [*_batched(into, 2), *_batched(neither, 1), *_batched(out_of[::-1], 2)]
+
+
+def _batched(slots: Sequence[int], many: int) -> list[list[int]]:
+    return [list(slots[k : k + many]) for k in range(0, len(slots), many)]
 
 
 def _grouped(network: Network, groups: Sequence[Sequence[int]], batch_size: int, search: Search | None = None) -> Order:
