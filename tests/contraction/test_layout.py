@@ -96,3 +96,15 @@ def test_an_operand_is_copied_only_when_it_cannot_be_read_as_it_lies(a, b, keep,
         + 2 * network.size(a) * copies[0]
         + 2 * network.size(b) * copies[1]
     )
+
+
+def test_a_product_may_have_more_axes_than_the_alphabet_has_small_letters():
+    labels = tuple(range(40))
+    every_other = labels[::2]
+    sizes = tuple((label, 2 if label in (0, 39) else 1) for label in labels)
+    network = Network(("A", "B"), (labels, every_other), labels, sizes, n_in=1, n_modes=2)
+    a, b = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([5.0, 6.0])
+    for pair in ways(network, labels, every_other, set(labels)):
+        kernel = kernel_of(pair, 1)
+        np.testing.assert_array_equal(kernel.forward(a, b).ravel(), [5.0, 10.0, 18.0, 24.0])
+        np.testing.assert_array_equal(kernel.to_b(np.ones((2, 2)), a).ravel(), [3.0, 7.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_letters
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def _einsum(
     if set(result) >= {*first, *second}:
         return _multiply(shape, _aligned(sizes, first, result), _aligned(sizes, second, result))
     shapes = [tuple(sizes[k] for k in places) for places in (first, second)]
-    one, other, out = ("".join(chr(ord("a") + k) for k in places) for places in (first, second, result))
+    one, other, out = ("".join(ascii_letters[k] for k in places) for places in (first, second, result))
     equation = f"{one},{other}->{out}"
 
     def into(x: Array, y: Array, room: Array) -> Array:
