@@ -1,0 +1,182 @@
+"""Decompose a dense tensor, and say how good the result is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tlinear.arrays import check_finite, to_inexact
+from tlinear.decomposition.fitting import Fitting
+from tlinear.decomposition.result import Decomposition
+from tlinear.decomposition.tolerance import fit_within
+from tlinear.errors import FactorizationError, OptionError, RankError, ShapeError
+from tlinear.formats import FactorizedTensor, find_format
+from tlinear.formats.rank_rules import rank_rules
+from tlinear.ranks.budget import parameter_limit
+from tlinear.ranks.resolve import as_budget, resolve_bonds
+from tlinear.shapes import is_integer
+
+__all__ = ["Allocation", "Decomposition", "decompose"]
+
+Allocation: TypeAlias = Literal["spectrum", "proportional"]
+
+
+def decompose(
+    tensor: ArrayLike,
+    factorization: str | type[FactorizedTensor],
+    rank: Any = None,
+    *,
+    tolerance: float | None = None,
+    allocation: Allocation = "spectrum",
+    n_in: int | None = None,
+    max_rank: Any = None,
+    fixed_modes: Sequence[int] = (),
+    dense_parameters: int | None = None,
+    rng: np.random.Generator | int | None = 0,
+    **options: Any,
+) -> Decomposition:
+    r"""Factorize a dense tensor: find operands whose reconstruction W is close to T.
+
+    .. math:: \mathrm{relative\ error} = \|T - W\|_F / \|T\|_F
+
+    ============  =======================================  ========================================
+    format        algorithm                                error, compared with the best of this rank
+    ============  =======================================  ========================================
+    CP            least squares, alternating and damped    no bound; a matrix: the best
+    Tucker        sequentially truncated HOSVD, then HOOI  at most ``sqrt(d)`` times; a matrix: the best
+    TT            TT-SVD                                   at most ``sqrt(d - 1)`` times
+    BlockTT       TT-SVD over the d pairs of modes         at most ``sqrt(d - 1)`` times
+    ============  =======================================  ========================================
+
+    Multiplying the tensor by a power of two multiplies the result by it and changes nothing else,
+    not even a bit, unless numbers leave the range of the dtype.
+
+    Parameters
+    ----------
+    tensor : array of shape (s_1, .., s_d)
+        Real or complex, all entries finite.  It is not changed.
+    factorization : {'cp', 'tucker', 'tt', 'blocktt', 'dense'} or a format class
+    rank : int, tuple of int, float in (0, 1], or 'same'
+        See :func:`tlinear.resolve_rank`.  May be left out where a tolerance is given; where both
+        are, the rank is a limit to what the tolerance may take.  Where a budget is too little for the
+        ranks of the guarantee, those that share it out are tried.
+    tolerance : float in (0, 1), optional
+        The largest relative error.  The ranks are those at which TT-SVD or the sequentially truncated
+        HOSVD discards at most ``tolerance / sqrt(number of truncations)`` of the norm in each
+        truncation, which guarantees the error; smaller ranks may do, above all where the tolerance is
+        large.  For CP the rank is searched by trying, which takes as many fits as it has binary digits, twice.
+    allocation : {'spectrum', 'proportional'}
+        How a budget is shared among the ranks of Tucker, TT and BlockTT: so that the error is small,
+        as the tensor's singular values tell, or in proportion to the sizes of the modes, as
+        :func:`tlinear.resolve_rank` does without a tensor.  The former is never worse than the latter.
+    n_in : int, optional
+        How many of the modes are the input's.  BlockTT needs it, and so does ``to_matrix``.
+    max_rank, fixed_modes : optional
+        Limits of the ranks, see :func:`tlinear.resolve_rank`.
+    dense_parameters : int, optional
+        What a budget is a fraction of; the number of entries of the tensor unless given.
+    rng : int, Generator or None
+        Passed to :func:`numpy.random.default_rng`.  The default gives the same result every time.
+    **options
+        The algorithm's own: for CP `max_iterations`, `stop_tolerance`, `ridge`, `n_starts` and
+        `callback`, see :func:`tlinear.algorithms.cp.cp`; for Tucker `max_iterations` and `stop_tolerance`;
+        none for the others.
+
+    Returns
+    -------
+    Decomposition
+        Computed in float64 or complex128 and cast back to the dtype of `tensor` (float64 for
+        integers).  The rank is the one that was asked for, with zeros or redundant components
+        where the tensor needs less; it shares no memory with `tensor`.
+
+    Raises
+    ------
+    ShapeError
+        For a 0-d or empty tensor, or an `n_in` that does not split its modes.
+    NonFiniteError
+        When an entry is NaN or infinite.
+    RankError, FactorizationError, OptionError
+        When the respective argument is none of the above, or a tolerance takes more than the rank allows.
+    DecompositionError
+        When LAPACK fails on a matrix, or the tolerance is not reached.
+
+    Examples
+    --------
+    >>> tensor = np.add.outer(np.add.outer(np.arange(3.0), np.arange(4.0)), np.arange(5.0))
+    >>> result = decompose(tensor, "tt", 2)
+    >>> result.rank, result.relative_error < 1e-14
+    ((1, 2, 2, 1), True)
+    >>> decompose(tensor, "tt", tolerance=0.1).rank, decompose(tensor, "tt", tolerance=0.05).rank
+    ((1, 1, 1, 1), (1, 2, 2, 1))
+    """
+    cls = find_format(factorization)
+    source = to_inexact(tensor, "tensor")
+    if source.ndim == 0 or source.size == 0:
+        raise ShapeError(f"A tensor of shape {source.shape} has nothing to factorize. Pass one with modes and entries.")
+    check_finite(source, "tensor")
+    _check_split(cls, source.shape, n_in)
+    _check_options(cls, options, tolerance)
+    if allocation not in ("spectrum", "proportional"):
+        raise OptionError(f"allocation={allocation!r} is not known. Choose 'spectrum' or 'proportional'.")
+    if dense_parameters is not None and not (is_integer(dense_parameters) and dense_parameters >= 1):
+        raise OptionError(f"dense_parameters={dense_parameters!r} is not a number of parameters. Pass an int >= 1.")
+    n_first = source.ndim if n_in is None else n_in
+    rules = rank_rules(
+        cls,
+        source.shape[:n_first],
+        source.shape[n_first:],
+        dense_parameters=dense_parameters,
+        max_rank=max_rank,
+        fixed_modes=fixed_modes,
+    )
+    work = Fitting(cls, source, n_in, rules, np.random.default_rng(rng), options)
+    if tolerance is not None:
+        return fit_within(work, _tolerance(tolerance), rank)
+    if rank is None and rules.form(()) is not None:
+        raise RankError("Neither rank nor tolerance is given. Pass one of them, such as rank=0.1 or tolerance=1e-2.")
+    bonds, fraction = resolve_bonds(rules, rank), as_budget(rules, rank)
+    if fraction is not None and allocation == "spectrum":
+        bonds = work.allocate(bonds, parameter_limit(rules, fraction))
+    return work.decomposition(work.fit(bonds))
+
+
+def _tolerance(tolerance: Any) -> float:
+    is_number = isinstance(tolerance, (float, np.floating)) or is_integer(tolerance)
+    if not is_number or not 0.0 < tolerance < 1.0:
+        raise OptionError(
+            f"tolerance={tolerance!r} must be a number between 0 and 1, both excluded: the largest relative error."
+        )
+    return float(tolerance)
+
+
+def _check_split(cls: type[FactorizedTensor], shape: Sequence[int], n_in: int | None) -> None:
+    if n_in is None and cls.needs_split:
+        raise ShapeError(
+            f"A {cls.factorization} tensor pairs input with output modes: pass n_in, the number of input modes among "
+            f"the {len(shape)} modes of shape {tuple(shape)}."
+        )
+    if n_in is not None and not (is_integer(n_in) and 1 <= n_in < len(shape)):
+        raise ShapeError(
+            f"n_in={n_in!r} does not split the {len(shape)} modes of shape {tuple(shape)} into input and output. "
+            f"Pass 1 <= n_in < {len(shape)}, or None where no split is needed."
+        )
+
+
+def _check_options(cls: type[FactorizedTensor], options: dict[str, Any], tolerance: Any) -> None:
+    if not hasattr(cls, "fit"):
+        raise FactorizationError(f"{cls.__name__} states no algorithm. Give it a class method `fit`, as CPTensor has.")
+    parameters = inspect.signature(cls.fit).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    keywords = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    if tolerance is not None and "tolerance" not in keywords:
+        raise OptionError(f"The decomposition {cls.factorization!r} takes no tolerance. Pass a rank.")
+    known = [name for name in keywords if name not in ("rng", "tolerance", "fixed")]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        takes = f"Its options are {known}." if known else "It takes none."
+        raise OptionError(f"The decomposition {cls.factorization!r} has no option {', '.join(unknown)}. {takes}")
