@@ -30,7 +30,8 @@ def two_arrays(draw):
     if draw(st.booleans()):
         a.insert(draw(st.integers(0, len(a))), BATCH)
     keep = kept | {label for label in (*a, *b) if (label in a) != (label in b)}
-    network = Network(("A", "B"), (tuple(a), tuple(b)), tuple(keep), tuple(SIZES.items()), n_in=1, n_modes=2)
+    n_in, sizes = draw(st.integers(1, 5)), tuple(SIZES.items())
+    network = Network(("A", "B"), (tuple(a), tuple(b)), tuple(keep), sizes, n_in=n_in, n_modes=6)
     return network, tuple(a), tuple(b), keep
 
 
@@ -108,3 +109,13 @@ def test_a_product_may_have_more_axes_than_the_alphabet_has_small_letters():
         kernel = kernel_of(pair, 1)
         np.testing.assert_array_equal(kernel.forward(a, b).ravel(), [5.0, 10.0, 18.0, 24.0])
         np.testing.assert_array_equal(kernel.to_b(np.ones((2, 2)), a).ravel(), [3.0, 7.0])
+
+
+def test_a_weight_can_be_written_with_its_sides_apart():
+    """Two cores of a BlockTT, as (i1 o1 i2 o2 r), meet the third: what that gives is read as a matrix as it lies."""
+    i1, i2, i3, o1, o2, o3, rank = range(7)
+    two, third, sides = (i1, o1, i2, o2, rank), (rank, i3, o3), ({i1, i2, i3}, {o1, o2, o3})
+    sizes = tuple((label, 2) for label in range(7))
+    network = Network(("two", "third"), (two, third), (*sides[0], *sides[1]), sizes, n_in=3, n_modes=6)
+    found = [pair for pair in ways(network, two, third, {*sides[0], *sides[1]}) if set(pair.out[:3]) in sides]
+    assert {pair.copies_a for pair in found} == {True}, "A, which is small, is copied; C, which is large, is not"

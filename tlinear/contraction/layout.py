@@ -152,7 +152,7 @@ class Layouts:
         found = self._known.get((a, b, keep))
         if found is None:
             found = self._known[a, b, keep] = {}
-            kinds, ways_there = _ways_there(a, b, keep, self.single)
+            kinds, ways_there = _ways_there(a, b, keep, self.single, self.network.n_in)
             costs = self._costs(a, b, ways_there[0].reading, kinds)
             for way in ways_there:
                 cost, lying = costs[way.kind], way.lying
@@ -172,14 +172,16 @@ class Layouts:
 
 
 @lru_cache(maxsize=_STEPS_KEPT)
-def _ways_there(a: Labels, b: Labels, keep: frozenset[int], single: bool) -> tuple[Sequence[_Kind], Sequence[_Way]]:
+def _ways_there(
+    a: Labels, b: Labels, keep: frozenset[int], single: bool, n_in: int
+) -> tuple[Sequence[_Kind], Sequence[_Way]]:
     """The kinds of work that a step can be, and to each layout of the result the first way of every kind.
 
     They follow from the labels alone, so that they serve all batch sizes, and all layers that differ in sizes.
     """
     kinds: dict[_Kind, int] = {}
     found: dict[tuple[Labels, int], _Way] = {}
-    for reading, outs in _readings(a, b, keep, single):
+    for reading, outs in _readings(a, b, keep, single, n_in):
         lying, loops, rows, contracted, right, lines = reading
         groups = {"rows": rows, "contracted": contracted, "right": right}
         manner = manner_of(a, b, lying, loops=loops, lines=lines, **groups)
@@ -223,12 +225,14 @@ def _larger_first(network: Network, step: tuple[int, int], operands: tuple[Label
 
 def ways(network: Network, a: Labels, b: Labels, keep: Set[int], *, single: bool = False) -> Iterator[Pair]:
     """Every way worth a thought to contract two arrays that lie as `a` and `b`, the batch perhaps of size 1."""
-    for reading, outs in _readings(a, b, keep, single):
+    for reading, outs in _readings(a, b, keep, single, network.n_in):
         for out in outs:
             yield Pair(network, a, b, out, *reading)
 
 
-def _readings(a: Labels, b: Labels, keep: Set[int], single: bool) -> Iterator[tuple[_Reading, Iterable[Labels]]]:
+def _readings(
+    a: Labels, b: Labels, keep: Set[int], single: bool, n_in: int
+) -> Iterator[tuple[_Reading, Iterable[Labels]]]:
     """Every reading, with the orders that its result can be written in."""
     contracted = tuple(label for label in a if label in b and label not in keep)
     right = tuple(label for label in b if label not in a)
@@ -238,7 +242,7 @@ def _readings(a: Labels, b: Labels, keep: Set[int], single: bool) -> Iterator[tu
     shared = {label for label in a if label in b and label in keep}
     if a[-1] == b[-1] and a[-1] in shared and not right:
         yield _Reading(a, contracted=contracted, lines=True), (tuple(label for label in a if label in keep),)
-    for lying, summed in _orders(a, b, contracted, shared, single):
+    for lying, summed in _orders(a, b, contracted, shared, single=single, n_in=n_in):
         left = [label for label in lying if label not in summed and label not in shared]
         for rows in _rows(lying, left, summed):
             loops = _loops(lying, shared, {*rows, *summed})
@@ -255,14 +259,16 @@ def _products(a: Labels, b: Labels, right: Labels) -> Iterator[Labels]:
 
 
 def _orders(
-    a: Labels, b: Labels, contracted: Labels, shared: set[int], single: bool
+    a: Labels, b: Labels, contracted: Labels, shared: set[int], *, single: bool, n_in: int
 ) -> Iterator[tuple[Labels, Labels]]:
     """The orders that A may lie in, and that of the labels to contract, which stand side by side in it."""
+    others = tuple(label for label in a if label not in contracted and label != BATCH)
+    if BATCH not in a:
+        yield from ((lying, contracted) for lying in _sides_apart(others, contracted, n_in) if lying[-1] not in shared)
     if stand_together(contracted, a) and a[-1] not in shared:
         yield a, contracted
         if len(contracted) == 1 or contracted == tuple(label for label in b if label in contracted):
             return
-    others = tuple(label for label in a if label not in contracted and label != BATCH)
     batch = tuple(label for label in a if label == BATCH)
     if single:
         batch, others = (), (*batch, *others)
@@ -272,6 +278,15 @@ def _orders(
         ):
             if lying[-1] not in shared and lying != a:
                 yield lying, summed
+
+
+def _sides_apart(others: Labels, contracted: Labels, n_in: int) -> Iterator[Labels]:
+    """The labels to contract between the modes of the input and the rest: the result then has its sides apart too."""
+    of_input = tuple(label for label in others if label < n_in)
+    rest = tuple(label for label in others if label >= n_in)
+    if of_input and rest:
+        yield (*of_input, *contracted, *rest)
+        yield (*rest, *contracted, *of_input)
 
 
 def _rows(lying: Labels, left: Sequence[int], summed: Labels) -> Iterator[Labels]:
