@@ -64,7 +64,7 @@ def test_a_frozen_layer_shares_no_memory_and_cannot_be_written(case, implementat
         array[...] = 7
     np.testing.assert_array_equal(frozen(case.x), expected)
     for name in ("weight", "bias", "options"):
-        with pytest.raises(AttributeError, match=f"The {name} of a frozen layer is fixed. Use"):
+        with pytest.raises(AttributeError, match=f"{name!r} of a frozen layer cannot be set. Use"):
             setattr(frozen, name, None)
 
 
@@ -158,6 +158,31 @@ def test_a_copy_computes_the_same_and_holds_its_own(again):
     for array in other.parameters().values():
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
+        with pytest.raises(ValueError, match="cannot set WRITEABLE flag to True"):
+            array.flags.writeable = True
+
+
+@pytest.mark.parametrize("factorization", FACTORIZATIONS)
+@pytest.mark.parametrize("dtypes", [("float64", "complex64"), ("complex64", "float64")])
+def test_inputs_of_two_dtypes_of_one_size_do_not_share_what_is_held(factorization, dtypes):
+    rank = "same" if factorization == "dense" else 2
+    layer = FactorizedLinear((8, 8), (8, 8), factorization=factorization, rank=rank, dtype="float32", rng=0)
+    layer = layer.with_parameters({name: np.ones_like(array) for name, array in layer.parameters().items()})
+    frozen = layer.freeze()
+    for dtype in dtypes:
+        x = np.ones((3000, 64), dtype)
+        y = frozen(x)
+        assert y.dtype == np.result_type(dtype, "float32")
+        np.testing.assert_array_equal(y, layer(x))
+
+
+def test_what_is_fixed_can_neither_be_set_nor_deleted():
+    frozen = FactorizedLinear((4, 4), (2, 5), factorization="tt", rank=2, rng=0).freeze()
+    for name in ("weight", "bias", "options"):
+        with pytest.raises(AttributeError, match=f"'{name}' of a frozen layer cannot be set"):
+            setattr(frozen, name, None)
+        with pytest.raises(AttributeError, match=f"'{name}' of a frozen layer cannot be deleted"):
+            delattr(frozen, name)
 
 
 @pytest.mark.parametrize("factorization", FACTORIZATIONS)

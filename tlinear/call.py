@@ -98,8 +98,7 @@ class Call(NamedTuple):
         """A result ``[b, o1..om]`` with the bias added, in the shape and dtype of y."""
         y = self.merge(result, self.out_features, self.weight.out_features)
         if self.bias is not None:
-            # the result is this call's own, so that nobody sees it change
-            y = np.add(y, self.bias, out=y) if y.dtype == self.result_dtype else y + self.bias
+            y = np.add(y, self.bias, out=y)  # the result is this call's own, so that nobody sees it change
         return y if y.dtype == self.result_dtype else y.astype(self.result_dtype)
 
 

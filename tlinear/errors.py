@@ -45,7 +45,7 @@ class FactorizationError(TLinearError, ValueError):
 
 
 class ImplementationError(TLinearError, ValueError):
-    """`implementation`, or the `mode` of a plan, is not one of the known ones."""
+    """`implementation` is not one of the known ones, or not that of the order that was asked for."""
 
 
 class NetworkError(TLinearError, ValueError):

@@ -32,8 +32,9 @@ class FrozenLinear(Layer):
 
     It holds read-only copies of the parameters, and what the input meets of them: for each of the last few batch
     sizes, in powers of two, the operands that its plan contracts among themselves, contracted.  Its calls therefore
-    do what the input takes part in, and no more.  The plan is searched under the options of the layer it was made
-    of; with ``implementation='auto'`` it may hold the dense weight, if that is fastest: see :attr:`held_bytes`.
+    do what the input takes part in, and no more; the table of the plan shows what is held too, but its totals leave
+    that out.  The plan is searched under the options of the layer it was made of; with ``implementation='auto'`` it
+    may hold the dense weight, if that is fastest: see :attr:`held_bytes`.
 
     Only the input has a gradient.
 
@@ -146,24 +147,30 @@ class FrozenLinear(Layer):
     def _held_already(self, array: Array) -> Array:
         """The same array of another plan, if there is one: most plans rebuild the same weight."""
         for other in (other for _, arranged in self._held.values() for other in arranged):
-            if (other.shape, other.strides) == (array.shape, array.strides) and np.array_equal(other, array):
+            lies_alike = (other.dtype, other.shape, other.strides) == (array.dtype, array.shape, array.strides)
+            if lies_alike and np.array_equal(other, array):
                 return other
         return array
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("weight", "bias", "options") and name in self.__dict__:
             raise AttributeError(
-                f"The {name} of a frozen layer is fixed. Use with_parameters, or change the layer and freeze it again."
+                f"{name!r} of a frozen layer cannot be set. Use with_parameters, or freeze a layer that has other ones."
             )
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name!r} of a frozen layer cannot be deleted. Freeze a layer that is without it.")
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_held": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
-        for array in self.parameters().values():  # which NumPy copies and unpickles as ones that can be written
-            array.flags.writeable = False
+        # NumPy copies and unpickles arrays as ones that can be written
+        weight, bias = self.weight, self.bias
+        operands = {name: _fixed(array) for name, array in weight.operands.items()}
+        self.__dict__.update(weight=weight.with_operands(operands), bias=None if bias is None else _fixed(bias))
 
     def __repr__(self) -> str:
         return (

@@ -144,6 +144,31 @@ def test_large_layers_keep_to_the_least_that_they_can(
         assert peak(lambda limited=limited: run(limited, x, dy, mode))[0] <= limit + objects
 
 
+@pytest.mark.parametrize("mode", ["forward", "training"])
+def test_a_bias_in_half_precision_takes_no_copy_of_the_result(objects, mode):
+    layer = FactorizedLinear((8, 8), (16, 16), factorization="tt", rank=2, dtype="float16", rng=0)
+    x, dy = np.ones((4000, 64), "float16"), np.ones((4000, 256), "float16")
+    with pytest.raises(MemoryLimitError) as error:
+        run(layer.with_options(memory_limit=0), x, dy, mode)
+    needed, _ = figures(error.value)
+    most, _ = peak(lambda: run(layer.with_options(memory_limit=needed), x, dy, mode))
+    assert most <= needed + objects
+
+
+@pytest.mark.parametrize("factorization", FACTORIZATIONS)
+@pytest.mark.parametrize("mode", ["forward", "training"])
+def test_no_samples_fit_a_limit_or_do_not(factorization, mode):
+    rank = "same" if factorization == "dense" else 2
+    layer = FactorizedLinear((8, 8), (8, 8), factorization=factorization, rank=rank, rng=0)
+    for limit in (0, 1000, 2**20):
+        limited = layer.with_options(memory_limit=limit)
+        try:
+            assert run(limited, np.ones((0, 64)), np.ones((0, 64)), mode)[0].shape == (0, 64)
+        except MemoryLimitError as error:
+            needed, _ = figures(error)
+            run(layer.with_options(memory_limit=needed), np.ones((0, 64)), np.ones((0, 64)), mode)
+
+
 def test_a_gigabyte_is_enough_to_train_a_layer_of_16_million_weights(objects):
     """4096 x 4096, CP of one percent, forward and backward; also where nobody sets a limit."""
     layer = FactorizedLinear((16, 16, 16), (16, 16, 16), factorization="cp", rank=0.01, dtype=np.float32, rng=0)

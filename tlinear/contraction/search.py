@@ -58,12 +58,16 @@ def plan(
 ) -> Plan:
     """The cheapest plan for a network, with its figures for exactly this batch size.
 
-    Orders are searched once per network, dtype, mode and power-of-two bucket of batch sizes.
+    Orders are searched once per network, dtype, mode and power-of-two bucket of batch sizes.  Where a memory limit
+    rules out what would be taken without it, chunks and layouts are chosen anew for each batch size, which takes as
+    long as a search does: some 10 to 100 ms.
 
     Raises
     ------
     ImplementationError
-        When `mode` is not one of the known ones, or the path asked for is of the other implementation.
+        When the path asked for is of the other implementation.
+    OptionError
+        When `mode` is not one of the known ones.
     MemoryLimitError
         When no plan keeps to the memory limit.
     ShapeError
@@ -257,7 +261,9 @@ def _fitting_plan(exact: _Problem, limit: int) -> Plan | int:
         if asked in ("auto", implementation)
         for order in orders
         for steps in _laid_out(layouts, order, implementation)
-        for candidate in _candidates(exact, implementation, steps, [size for size in sizes if size <= batch_size])
+        for candidate in _candidates(
+            exact, implementation, steps, [size for size in sizes if size <= max(batch_size, 1)]
+        )
     ]
     fitting = [candidate for candidate in found if candidate.peak_bytes <= limit]
     if not fitting:

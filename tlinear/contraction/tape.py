@@ -72,9 +72,11 @@ class Tape(NamedTuple):
         backward = plan.backward(min(n_samples, plan.chunk_size), self.wanted)
         for k, turn in backward.turns:
             met[k] = turn(met[k])
-        if plan.dtype.kind == "c":  # what has been copied already is conjugated in place
-            own = {k for k, _ in backward.turns}
-            met = [np.conj(array, out=array if k in own else None) for k, array in enumerate(met)]
+        if (
+            plan.dtype.kind == "c"
+        ):  # what has been copied is conjugated in place; a turn that moves nothing copies nothing
+            whole = zip(met, self.arranged, strict=True)
+            met = [np.conj(a, out=None if np.may_share_memory(a, source) else a) for a, source in whole]
         cotangents: dict[int, Array] = {}
         if 0 < n_samples <= plan.chunk_size:
             starts = self._started_from(0, slice(0, n_samples), needs)
