@@ -107,5 +107,6 @@ def backward(
         # an index that no other operand carries has size 1, or is summed: a one stands for it
         carried = {index for _, other in others for index in other}
         lone = [(size, index) for size, index in zip(operand.shape, indices, strict=True) if index not in carried]
-        gradients.append(contract([*others, *((np.ones(size), [index]) for size, index in lone)], indices))
+        ones: Network = [(np.ones(size, operand.dtype), [index]) for size, index in lone]
+        gradients.append(contract([*others, *ones], indices))
     return dx, gradients, dy.sum(axis=0)
