@@ -9,7 +9,7 @@ import tlinear
 
 PACKAGE = Path(tlinear.__file__).parent
 FLOORS = [
-    ("errors",),
+    ("errors", "micro"),
     ("arrays", "shapes"),
     ("ranks",),
     ("named_arrays", "arguments", "contraction", "algorithms"),
@@ -20,7 +20,8 @@ FLOORS = [
     ("conversion", "frozen"),
     ("layer",),
     ("suggestion",),
-    ("demo",),
+    ("demo", "testing"),
+    ("check_command",),
     ("cli",),
     ("__main__",),
 ]

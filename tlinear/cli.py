@@ -1,6 +1,7 @@
-"""The command line: ``tlinear demo``.
+"""The command line: ``tlinear demo`` and ``tlinear check``.
 
-Exit codes: 0 when all went well, 2 when what was asked for cannot be done, 130 when interrupted.
+Exit codes: 0 when all went well, 1 when what was judged is wrong, 2 when what was asked for cannot be done, 130
+when interrupted.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from tlinear import __version__
+from tlinear import __version__, check_command
 from tlinear.demo import command as demo
 from tlinear.errors import TLinearError
 
@@ -19,9 +20,9 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` asks for (that of the process if None), and return its exit code."""
     options = _parser().parse_args(argv)
-    execute: Callable[[argparse.Namespace], None] = options.execute
+    execute: Callable[[argparse.Namespace], int | None] = options.execute
     try:
-        execute(options)
+        return execute(options) or 0
     except (TLinearError, OSError) as error:
         print(f"tlinear: {error}", file=sys.stderr)
         return 2
@@ -31,7 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tlinear: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,4 +39,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tlinear {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     demo.add_arguments(commands.add_parser("demo", help=demo.PURPOSE, description=demo.PURPOSE))
+    check = commands.add_parser("check", help=check_command.PURPOSE, description=check_command.PURPOSE)
+    check_command.add_arguments(check)
     return parser

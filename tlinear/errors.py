@@ -17,10 +17,12 @@ __all__ = [
     "NonFiniteError",
     "OptionError",
     "ParameterError",
+    "ProgramError",
     "RankError",
     "ShapeError",
     "StateError",
     "TLinearError",
+    "VectorError",
 ]
 
 
@@ -82,3 +84,11 @@ class DecompositionError(TLinearError, RuntimeError):
 
 class MissingDependencyError(TLinearError, ImportError):
     """An optional package is needed for what was asked, and is not installed."""
+
+
+class VectorError(TLinearError, ValueError):
+    """A stored case, or stored results, cannot be read."""
+
+
+class ProgramError(TLinearError, RuntimeError):
+    """An external program that is to be judged gives nothing that could be."""

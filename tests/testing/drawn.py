@@ -1,0 +1,58 @@
+"""Cases that several tests share, drawn once."""
+
+from functools import lru_cache
+
+from tlinear import FactorizedLinear, micro
+from tlinear.formats import find_format
+from tlinear.testing.check import drawn
+from tlinear.testing.strategies import cases
+
+
+@lru_cache
+def some_cases(n=80, seed=0, **options):
+    return tuple(drawn(cases(**options), n, seed))
+
+
+@lru_cache
+def varied_cases(n=50, **options):
+    """As many large cases of every format."""
+    found = drawn(cases(max_modes=3, **options), 1200, 0)
+    names = sorted({case.format for case in found})
+    large = {name: sorted((c for c in found if c.format == name), key=_size)[-n // len(names) :] for name in names}
+    return tuple(case for name in names for case in large[name])
+
+
+def _size(case):
+    return min(200, sum(array.size for array in case.operands.values())), len(case.batch_shape)
+
+
+def by_layer(case, **options):
+    """What tlinear's own layer makes of a case."""
+    weight = find_format(case.format).from_operands(dict(case.operands), len(case.in_shape), len(case.out_shape))
+    y, pullback = FactorizedLinear.from_weight(weight, case.bias).with_options(**options).vjp(case.x)
+    gradients = pullback(case.dy)
+    named = {f"d{name.removeprefix('weight.')}": array for name, array in gradients.parameters.items()}
+    return {"y": y, "dx": gradients.x, **named}
+
+
+def by_micro(case):
+    """What the page that is read first makes of it."""
+    arrays = list(case.operands.values())
+    match case.format:
+        case "dense":
+            network = micro.dense(arrays[0])
+        case "cp":
+            network = micro.cp(arrays[0], arrays[1:])
+        case "tucker":
+            network = micro.tucker(arrays[0], arrays[1:])
+        case "tt":
+            network = micro.tt(arrays)
+        case "blocktt":
+            network = micro.blocktt(arrays, len(case.in_shape), len(case.out_shape))
+    n = case.x.size // case.in_features
+    x, dy = case.x.reshape(n, case.in_features), case.dy.reshape(n, case.out_features)
+    y = micro.forward(x, network, case.in_shape, case.out_shape, case.bias)
+    dx, gradients, dbias = micro.backward(x, dy, network, case.in_shape, case.out_shape)
+    named = {f"d{name}": array for name, array in zip(case.operands, gradients, strict=True)}
+    bias = {} if case.bias is None else {"dbias": dbias}
+    return {"y": y.reshape(case.dy.shape), "dx": dx.reshape(case.x.shape), **bias, **named}

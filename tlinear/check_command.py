@@ -1,0 +1,88 @@
+"""``tlinear check``: judge an implementation from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shlex
+import sys
+from typing import Any
+
+from tlinear.errors import OptionError
+from tlinear.formats import FORMATS
+
+__all__ = ["PURPOSE", "add_arguments"]
+
+PURPOSE = (
+    "Judge an implementation of the layer: exit code 0 if it is right, 1 if it is wrong, 2 if it cannot be judged."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the arguments of the command."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--exec", metavar="COMMAND", help="a program, called with a directory of cases and one for results"
+    )
+    what.add_argument("--function", metavar="MODULE:NAME", help="a Python function from a case to its results")
+    parser.add_argument("--formats", type=_words, default=tuple(FORMATS), help="such as cp,tt; all unless given")
+    parser.add_argument("--dtypes", type=_words, default=None, help="such as float32,float64; all unless given")
+    parser.add_argument("--layers", type=_numbers, default=(1,), help="numbers of joint layers, such as 1,3")
+    parser.add_argument("--max-examples", type=int, default=1000, metavar="N", help="how many cases; 1000 unless given")
+    parser.add_argument("--max-modes", type=int, default=4, metavar="N", help="the most modes of one side")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="gives the same cases again")
+    parser.add_argument(
+        "--convention", choices=("adjoint", "transpose"), default="adjoint", help="of complex gradients"
+    )
+    parser.add_argument("--unit-roundoff", type=float, metavar="U", help="of hardware with fewer bits, such as 4.9e-4")
+    parser.add_argument("--terms", type=int, metavar="K", help="how many roundings an entry goes through there")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds that one call may take")
+    parser.set_defaults(execute=_execute)
+
+
+def _execute(options: argparse.Namespace) -> int:
+    from tlinear.testing import Program, check  # which needs Hypothesis
+    from tlinear.testing.strategies import DTYPES
+
+    if options.exec is not None:
+        judged: Any = Program(tuple(shlex.split(options.exec)), options.timeout)
+    else:
+        judged = _function(options.function)
+    report = check(
+        judged,
+        formats=options.formats,
+        dtypes=options.dtypes or DTYPES,
+        n_layers=options.layers,
+        max_examples=options.max_examples,
+        max_modes=options.max_modes,
+        seed=options.seed,
+        convention=options.convention,
+        unit_roundoff=options.unit_roundoff,
+        terms=options.terms,
+    )
+    print(report)
+    return 0 if report.passed else 1
+
+
+def _function(given: str) -> Any:
+    module, _, name = given.partition(":")
+    if not name:
+        raise OptionError(f"--function {given!r} names no function. Give it as module:function, such as my_layer:run.")
+    sys.path.insert(0, "")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"--function {given!r} cannot be imported: {error}.") from None
+    finally:
+        sys.path.remove("")
+    if not callable(function):
+        raise OptionError(f"--function {given!r} is of type {type(function).__name__}, and cannot be called.")
+    return function
+
+
+def _words(given: str) -> tuple[str, ...]:
+    return tuple(word for word in given.split(",") if word)
+
+
+def _numbers(given: str) -> tuple[int, ...]:
+    return tuple(map(int, _words(given)))

@@ -1,0 +1,211 @@
+"""A case: a layer's operands, its input, and a cotangent of its output, as arrays an implementation is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tlinear.arrays import Array, DType
+from tlinear.contraction.network import BATCH, Labels
+from tlinear.errors import ShapeError
+from tlinear.formats import find_format
+from tlinear.ranks.rules import Rank
+
+__all__ = ["Case", "Results"]
+
+Shape: TypeAlias = tuple[int, ...]
+Results: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    r"""What an implementation is given, and is to compute from.
+
+    .. math:: y_{b, o} = \sum_i x_{b, i} W_{i, o} + bias_o
+
+    ===========  =================================  ====================================================
+    result       shape                              what it is
+    ===========  =================================  ====================================================
+    ``y``        ``(*batch, out_features)``         the output
+    ``dx``       ``(*batch, in_features)``          the gradient of the input, given ``dy``, that of ``y``
+    ``dbias``    ``(out_features,)``                the gradient of the bias, where there is one
+    ``d`` name   that of the operand                the gradient of the operand of this name
+    ===========  =================================  ====================================================
+
+    Joint layers, n_layers of them, share one input: ``y``, ``dy``, ``bias`` and ``dbias`` then have one more
+    axis in front, of that size; the operands have one more mode, the first of all (BlockTT: a core of its
+    own, of shape ``(1, n_layers, R)``).
+
+    Attributes
+    ----------
+    format : str
+        'cp', 'tucker', 'tt', 'blocktt' or 'dense'.
+    in_shape, out_shape : tuple of int
+        The sizes of the modes.
+    operands : dict of arrays
+        By name: ``weights``, ``factors.0``, .. for CP; ``core``, ``factors.0``, .. for Tucker; ``cores.0``, .. for TT
+        and BlockTT; ``tensor`` for dense.
+    x : array of shape (*batch, in_features)
+    dy : array of shape (*batch, out_features)
+    bias : array of shape (out_features,), or None
+    n_layers : int
+        1 for a single layer, without the extra axis.
+    flags : tuple of str
+        Why the case is there.
+    """
+
+    format: str
+    in_shape: Shape
+    out_shape: Shape
+    operands: Mapping[str, Array]
+    x: Array
+    dy: Array
+    bias: Array | None = None
+    n_layers: int = 1
+    flags: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if set(self.operands) != set(self.labels):
+            raise ShapeError(
+                f"The operands of {self.format} are {sorted(self.labels)}, but {sorted(self.operands)} are given."
+            )
+        sizes, modes = dict(self._mode_sizes), f"{self.in_shape} -> {self.out_shape}"
+        for name, labels in self.labels.items():
+            shape = self.operands[name].shape
+            if len(shape) != len(labels) or any(
+                sizes.setdefault(label, size) != size for label, size in zip(labels, shape, strict=True)
+            ):
+                raise ShapeError(f"{name} of shape {shape} does not fit the other operands, or the modes {modes}.")
+        for name, expected in {"x": self.shape_of("dx"), "dy": self.shape_of("y")}.items():
+            if getattr(self, name).shape != expected:
+                raise ShapeError(f"{name} has shape {getattr(self, name).shape}, but {self} takes {expected}.")
+        if self.bias is not None and self.bias.shape != self._bias_shape:
+            raise ShapeError(f"bias has shape {self.bias.shape}, but {self} takes {self._bias_shape}.")
+
+    def __str__(self) -> str:
+        joint = f", {self.n_layers} joint layers" if self.n_layers > 1 else ""
+        return (
+            f"{self.format} {self.in_shape} -> {self.out_shape}, rank {self.rank}, batch {self.batch_shape}, "
+            f"{'a' if self.bias is not None else 'no'} bias, {self.dtype}{joint}"
+        )
+
+    # ---------------------------------------------------------------------------------------------- sizes
+
+    @property
+    def dtype(self) -> DType:
+        """That of the operands together."""
+        return np.result_type(*(array.dtype for _, array in self.arrays()))
+
+    @property
+    def batch_shape(self) -> Shape:
+        """The leading axes of x."""
+        return self.x.shape[:-1]
+
+    @property
+    def in_features(self) -> int:
+        """The product of the input modes."""
+        return math.prod(self.in_shape)
+
+    @property
+    def out_features(self) -> int:
+        """The product of the output modes."""
+        return math.prod(self.out_shape)
+
+    @property
+    def rank(self) -> Rank:
+        """In the form that :func:`tlinear.resolve_rank` returns."""
+        cls, sizes = find_format(self.format), self.sizes
+        joint_in, joint_out = self._joint_shapes
+        return cls.rank_of_bonds(tuple(sizes[label] for label in cls.bond_labels(len(joint_in), len(joint_out))))
+
+    @property
+    def _joint_shapes(self) -> tuple[Shape, Shape]:
+        shapes = self.in_shape, self.out_shape
+        return shapes if self.n_layers == 1 else find_format(self.format).joint_shapes(self.n_layers, *shapes)
+
+    @property
+    def _bias_shape(self) -> Shape:
+        return (self.out_features,) if self.n_layers == 1 else (self.n_layers, self.out_features)
+
+    # --------------------------------------------------------------------------------------------- labels
+
+    @cached_property
+    def labels(self) -> Mapping[str, Labels]:
+        """The labels of the axes of every operand; where layers are joint, label 0 tells them apart."""
+        shapes = self._joint_shapes
+        n_in, extra = len(shapes[0]), len(shapes[1]) - len(self.out_shape)
+        labels = find_format(self.format).labels(n_in, len(shapes[1]))
+        dropped = range(n_in, n_in + extra)
+        return {name: tuple(label for label in axes if label not in dropped) for name, axes in labels.items()}
+
+    @property
+    def in_labels(self) -> Labels:
+        """Those of the input modes."""
+        first = 0 if self.n_layers == 1 else 1
+        return tuple(range(first, first + len(self.in_shape)))
+
+    @property
+    def out_labels(self) -> Labels:
+        """Those of the output modes."""
+        joint_in, joint_out = self._joint_shapes
+        first = len(joint_in) + len(joint_out) - len(self.out_shape)
+        return tuple(range(first, first + len(self.out_shape)))
+
+    @property
+    def joint_labels(self) -> Labels:
+        """That of the layers, where there are several."""
+        return () if self.n_layers == 1 else (0,)
+
+    @property
+    def _mode_sizes(self) -> dict[int, int]:
+        sizes = dict(zip(self.in_labels + self.out_labels, self.in_shape + self.out_shape, strict=True))
+        return {BATCH: math.prod(self.batch_shape), **dict.fromkeys(self.joint_labels, self.n_layers), **sizes}
+
+    @cached_property
+    def sizes(self) -> Mapping[int, int]:
+        """The size of every label."""
+        sizes = self._mode_sizes
+        for name, labels in self.labels.items():
+            sizes.update(zip(labels, self.operands[name].shape, strict=True))
+        return sizes
+
+    # --------------------------------------------------------------------------------------------- results
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The names of everything that can be asked for."""
+        return ("y", "dx", *(() if self.bias is None else ("dbias",)), *(f"d{name}" for name in self.operands))
+
+    def shape_of(self, result: str) -> Shape:
+        """The shape of a result."""
+        if result == "y":
+            return (*((self.n_layers,) if self.n_layers > 1 else ()), *self.batch_shape, self.out_features)
+        if result == "dx":
+            return (*self.batch_shape, self.in_features)
+        return self._bias_shape if result == "dbias" else self.operands[result.removeprefix("d")].shape
+
+    # ---------------------------------------------------------------------------------------------- arrays
+
+    def arrays(self) -> Iterator[tuple[str, Array]]:
+        """All arrays by name."""
+        yield from self.operands.items()
+        yield "x", self.x
+        yield "dy", self.dy
+        if self.bias is not None:
+            yield "bias", self.bias
+
+    def map(self, function: Callable[[Array], Array]) -> Case:
+        """The same case with `function` of every array."""
+        arrays = {name: function(array) for name, array in self.arrays()}
+        return self.with_arrays(arrays)
+
+    def with_arrays(self, arrays: Mapping[str, Array]) -> Case:
+        """The same case with some arrays replaced, by the names that :meth:`arrays` gives them."""
+        operands = {name: arrays.get(name, array) for name, array in self.operands.items()}
+        x, dy, bias = arrays.get("x", self.x), arrays.get("dy", self.dy), arrays.get("bias", self.bias)
+        return replace(self, operands=operands, x=x, dy=dy, bias=bias)

@@ -1,0 +1,123 @@
+"""What is right: every result of a case as one sum of products, in whatever arithmetic its arrays have.
+
+``y`` is linear in ``x`` and in each operand, so that each gradient is the same sum with one array cut
+out and ``dy`` in the place of ``y``.  The sums are :func:`tlinear.micro.contract`'s, of integers that
+fit int64, of Python's integers and fractions, and of floats, wider ones where the machine has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from tlinear import micro
+from tlinear.arrays import Array
+from tlinear.contraction.network import BATCH, Labels
+from tlinear.testing.case import Case
+
+__all__ = ["Convention", "Sum", "reference", "sum_of", "widened"]
+
+Convention: TypeAlias = Literal["adjoint", "transpose"]
+
+
+class Sum(NamedTuple):
+    """A sum of products: ``out = sum over all other labels of the product of the arrays``, plus perhaps a bias.
+
+    Attributes
+    ----------
+    arrays : sequence of (array, labels)
+    out : labels
+    bias : array or None
+        Which is added in the end, along the last axes.
+    """
+
+    arrays: Sequence[tuple[Array, Labels]]
+    out: Labels
+    bias: Array | None = None
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """The size of every label."""
+        return {label: n for array, labels in self.arrays for label, n in zip(labels, array.shape, strict=True)}
+
+    @property
+    def n_terms(self) -> int:
+        """How many products are summed for each entry of the result."""
+        return math.prod(size for label, size in self.sizes.items() if label not in self.out)
+
+    def magnitudes(self) -> Sum:
+        """The same sum of absolute values; of ``|re| + |im|`` for complex numbers, which is no less."""
+        arrays = [(_magnitude(array), labels) for array, labels in self.arrays]
+        return Sum(arrays, self.out, None if self.bias is None else _magnitude(self.bias))
+
+    def value(self) -> Array:
+        """The result."""
+        sizes = self.sizes
+        if 0 in sizes.values():  # a sum of nothing, or nothing at all
+            dtype = np.result_type(*(array.dtype for array, _ in self.arrays))
+            total = np.zeros([sizes[label] for label in self.out], dtype)
+        else:
+            total = micro.contract([(array, labels) for array, labels in self.arrays], self.out)
+        return total if self.bias is None else total + self.bias
+
+
+def sum_of(case: Case, result: str, convention: Convention = "adjoint") -> Sum:
+    """The sum that a result of a case is.
+
+    Examples
+    --------
+    >>> ones = np.ones((2, 3))
+    >>> case = Case("dense", (2,), (3,), {"tensor": ones}, x=np.ones((5, 2)), dy=np.ones((5, 3)))
+    >>> sum_of(case, "dtensor").n_terms, float(reference(case, "dtensor")[0, 0])
+    (5, 5.0)
+    """
+    batch = math.prod(case.batch_shape)
+    conj = np.conj if convention == "adjoint" else np.asarray
+    y_labels = (*case.joint_labels, BATCH, *case.out_labels)
+    x = case.x.reshape(batch, *case.in_shape), (BATCH, *case.in_labels)
+    joint = () if case.n_layers == 1 else (case.n_layers,)
+    dy = case.dy.reshape(*joint, batch, *case.out_shape), y_labels
+    if result == "y":
+        bias = None if case.bias is None else case.bias.reshape(*joint, 1, *case.out_shape)
+        return Sum([x, *((case.operands[name], labels) for name, labels in case.labels.items())], y_labels, bias)
+    if result == "dbias":
+        return Sum([dy], (*case.joint_labels, *case.out_labels))
+    x_conj = conj(x[0]), x[1]
+    operands = {name: (conj(case.operands[name]), labels) for name, labels in case.labels.items()}
+    if result == "dx":
+        return Sum([dy, *operands.values()], (BATCH, *case.in_labels))
+    cut = result.removeprefix("d")
+    labels = case.labels[cut]
+    arrays = [x_conj, dy, *(operand for name, operand in operands.items() if name != cut)]
+    # a label that nothing else carries: as if it were contracted with ones
+    carried = {label for _, axes in arrays for label in axes}
+    arrays += [(np.ones(case.sizes[label], case.x.dtype), (label,)) for label in labels if label not in carried]
+    return Sum(arrays, labels)
+
+
+def reference(case: Case, result: str, convention: Convention = "adjoint") -> Array:
+    """A result of a case, in the arithmetic that its arrays have."""
+    return np.asarray(sum_of(case, result, convention).value()).reshape(case.shape_of(result))
+
+
+def widened(case: Case) -> Case:
+    """The same numbers in the widest arithmetic at hand: fractions where that is no wider than float64."""
+    if case.dtype.kind == "c":
+        return case.map(lambda array: array.astype(np.clongdouble))
+    if case.dtype.itemsize < 8 or np.finfo(np.longdouble).eps < np.finfo(np.float64).eps:
+        return case.map(lambda array: array.astype(np.longdouble))
+    return case.map(_fractions)
+
+
+def _fractions(array: Array) -> Array:
+    exact = np.empty(array.shape, object)
+    exact.ravel()[:] = [Fraction(float(value)) for value in array.ravel()]
+    return exact
+
+
+def _magnitude(array: Array) -> Array:
+    return np.abs(array.real) + np.abs(array.imag) if array.dtype.kind == "c" else np.abs(array)

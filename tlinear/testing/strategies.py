@@ -1,0 +1,131 @@
+"""Hypothesis strategies for cases: they shrink to the smallest case that fails.
+
+>>> from hypothesis import given, settings
+>>> from tlinear.testing import judge, strategies as st
+>>> @given(st.cases(formats=("tt",)))
+... @settings(max_examples=5)
+... def test_my_layer(case):
+...     assert judge(case, {"y": my_layer(case)}).passed
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tlinear.arrays import Array
+from tlinear.formats import FORMATS, find_format
+from tlinear.testing.case import Case, Shape
+
+__all__ = ["DTYPES", "LAYOUTS", "VALUES", "batch_shapes", "cases", "mode_sizes", "ranks"]
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+LAYOUTS = ("C", "F", "strided", "reversed", "broadcast", "read-only")
+Values: TypeAlias = Literal["whole", "real", "wide"]
+VALUES: tuple[Values, ...] = ("whole", "real", "wide")
+
+_MOST_ENTRIES = 4096
+
+
+def mode_sizes(max_modes: int = 4, max_size: int = 4) -> st.SearchStrategy[Shape]:
+    """The sizes of the modes of one side."""
+    return st.lists(st.integers(1, max_size), min_size=1, max_size=max_modes).map(tuple)
+
+
+def batch_shapes(max_axes: int = 3, max_size: int = 4) -> st.SearchStrategy[Shape]:
+    """Leading axes of x: any number, none among them, and of any size, 0 among them."""
+    return st.lists(st.integers(0, max_size), max_size=max_axes).map(tuple)
+
+
+@st.composite
+def ranks(draw: st.DrawFn, factorization: str, in_shape: Shape, out_shape: Shape, max_rank: int = 4) -> Shape:
+    """The sizes of the bonds that a format leaves free, useful or not."""
+    n_bonds = len(find_format(factorization).bond_labels(len(in_shape), len(out_shape)))
+    return tuple(draw(st.integers(1, max_rank)) for _ in range(n_bonds))
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn,
+    *,
+    formats: Sequence[str] = tuple(FORMATS),
+    dtypes: Sequence[str] = DTYPES,
+    n_layers: Sequence[int] = (1,),
+    values: Sequence[Values] = VALUES,
+    layouts: Sequence[str] = LAYOUTS,
+    max_modes: int = 4,
+) -> Case:
+    """Layers of any format, shape and rank, with and without a bias, with any batch axes.
+
+    Parameters
+    ----------
+    formats, dtypes : sequence of str
+        To draw from.
+    n_layers : sequence of int
+        To draw from; above 1 the layers are joint.
+    values : sequence of {'whole', 'real', 'wide'}
+        Small integers, of which results are certified; numbers near 1; numbers of many magnitudes, zeros among them.
+    layouts : sequence of str
+        How x and dy lie in memory: 'C', 'F', 'strided', 'reversed', 'broadcast' along the batch, or 'read-only'.
+    max_modes : int
+        Of one side.
+    """
+    name = draw(st.sampled_from(tuple(formats)))
+    joint = draw(st.sampled_from(tuple(n_layers)))
+    in_shape, out_shape = draw(mode_sizes(max_modes)), draw(mode_sizes(max_modes))
+    while math.prod(in_shape) * math.prod(out_shape) > _MOST_ENTRIES:
+        in_shape, out_shape = in_shape[1:] or (1,), out_shape[1:] or (1,)
+    cls = find_format(name)
+    shapes = (in_shape, out_shape) if joint == 1 else cls.joint_shapes(joint, in_shape, out_shape)
+    network = cls.network_for(*shapes, draw(ranks(name, *shapes)))
+    batch, has_bias = draw(batch_shapes()), draw(st.booleans())
+    dtype, kind = np.dtype(draw(st.sampled_from(tuple(dtypes)))), draw(st.sampled_from(tuple(values)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n_in, extra = len(shapes[0]), len(shapes[1]) - len(out_shape)
+    operands = {}
+    for operand, labels in zip(network.names, network.inputs, strict=True):
+        kept = tuple(label for label in labels if not n_in <= label < n_in + extra)
+        operands[operand] = numbers(rng, network.shape(kept), dtype, kind)
+    rows = () if joint == 1 else (joint,)
+    x = numbers(rng, (*batch, math.prod(in_shape)), dtype, kind)
+    dy = numbers(rng, (*rows, *batch, math.prod(out_shape)), dtype, kind)
+    bias = numbers(rng, (*rows, math.prod(out_shape)), dtype, kind) if has_bias else None
+    x, dy = (_laid_out(array, draw(st.sampled_from(tuple(layouts)))) for array in (x, dy))
+    return Case(name, in_shape, out_shape, operands, x, dy, bias, joint)
+
+
+def numbers(rng: np.random.Generator, shape: Shape, dtype: np.dtype, kind: Values) -> Array:
+    """Random numbers of a kind, real or complex."""
+    real = np.dtype(dtype.type(0).real.dtype)
+    parts = [_real_numbers(rng, shape, kind).astype(real) for _ in range(2 if dtype.kind == "c" else 1)]
+    return (parts[0] + 1j * parts[1]).astype(dtype) if dtype.kind == "c" else parts[0]
+
+
+def _real_numbers(rng: np.random.Generator, shape: Shape, kind: Values) -> Array:
+    if kind == "whole":
+        return rng.integers(-2, 3, shape).astype(np.float64)
+    drawn = rng.standard_normal(shape)
+    if kind == "wide":
+        drawn = np.ldexp(drawn, rng.integers(-12, 5, shape)) * (rng.random(shape) < 0.8)
+    return drawn
+
+
+def _laid_out(array: Array, layout: str) -> Array:
+    """The same numbers in another memory layout; for 'broadcast' the first sample in every row."""
+    if layout == "F":
+        return np.asfortranarray(array)
+    if layout == "strided":
+        wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+        wide[..., ::2] = array
+        return wide[..., ::2]
+    if layout == "reversed":
+        return array[..., ::-1].copy()[..., ::-1]
+    if layout == "broadcast" and array.ndim > 1 and array.shape[-2]:
+        return np.broadcast_to(array[..., :1, :], array.shape)
+    if layout == "read-only":
+        array.flags.writeable = False
+    return array
