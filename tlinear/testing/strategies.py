@@ -31,14 +31,18 @@ VALUES: tuple[Values, ...] = ("whole", "real", "wide")
 _MOST_ENTRIES = 4096
 
 
-def mode_sizes(max_modes: int = 4, max_size: int = 4) -> st.SearchStrategy[Shape]:
-    """The sizes of the modes of one side."""
-    return st.lists(st.integers(1, max_size), min_size=1, max_size=max_modes).map(tuple)
+def mode_sizes(max_modes: int = 4, max_size: int = 4, large: Sequence[int] = (8,)) -> st.SearchStrategy[Shape]:
+    """The sizes of the modes of one side; now and then a large one."""
+    size = st.integers(1, max_size)
+    if large:
+        size = st.one_of(size, size, size, st.sampled_from(list(large)))
+    return st.lists(size, min_size=1, max_size=max_modes).map(tuple)
 
 
-def batch_shapes(max_axes: int = 3, max_size: int = 4) -> st.SearchStrategy[Shape]:
-    """Leading axes of x: any number, none among them, and of any size, 0 among them."""
-    return st.lists(st.integers(0, max_size), max_size=max_axes).map(tuple)
+def batch_shapes(max_axes: int = 3, max_size: int = 4, large: Sequence[int] = (65, 1000)) -> st.SearchStrategy[Shape]:
+    """Leading axes of x: any number, none among them, and of any size, 0 among them; now and then a large one."""
+    few = st.lists(st.integers(0, max_size), max_size=max_axes).map(tuple)
+    return few if not large else st.one_of(few, few, few, st.sampled_from([(size,) for size in large]))
 
 
 @st.composite
