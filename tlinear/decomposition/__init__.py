@@ -117,7 +117,7 @@ def decompose(
     source = to_inexact(tensor, "tensor")
     if source.ndim == 0 or source.size == 0:
         raise ShapeError(f"A tensor of shape {source.shape} has nothing to factorize. Pass one with modes and entries.")
-    check_finite(source, "tensor")
+    largest = check_finite(source, "tensor")
     _check_split(cls, source.shape, n_in)
     _check_options(cls, options, tolerance)
     if allocation not in ("spectrum", "proportional"):
@@ -133,7 +133,7 @@ def decompose(
         max_rank=max_rank,
         fixed_modes=fixed_modes,
     )
-    work = Fitting(cls, source, n_in, rules, np.random.default_rng(rng), options)
+    work = Fitting(cls, source, n_in, rules, np.random.default_rng(rng), options, largest)
     if tolerance is not None:
         return fit_within(work, _tolerance(tolerance), rank)
     if rank is None and rules.form(()) is not None:

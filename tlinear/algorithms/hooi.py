@@ -1,0 +1,158 @@
+"""Tucker by higher-order orthogonal iteration, from the sequentially truncated HOSVD."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tlinear.algorithms.descent import EXACT, check_option, descend
+from tlinear.algorithms.hosvd import Partial, factor_matrix, st_hosvd, tucker_halves
+from tlinear.algorithms.report import CANCELS, Report, product_error
+from tlinear.algorithms.scaling import norm_of
+from tlinear.algorithms.truncated_svd import Method, check_method, leading_left
+from tlinear.algorithms.unfolding import BLOCK
+from tlinear.arrays import Array
+
+__all__ = ["hooi"]
+
+_OFTEN_READ = 2**21
+"""Entries of a tensor of which a copy in double precision is no burden."""
+
+
+def hooi(
+    tensor: Array,
+    ranks: Sequence[int],
+    *,
+    start: tuple[Array, list[Array]] | None = None,
+    max_iterations: int = 25,
+    stop_tolerance: float = 3e-5,
+    svd: Method = "auto",
+) -> tuple[Array, list[Array], Report]:
+    r"""Core, isometric factors and report: the best factor of each mode in turn, the others fixed.
+
+    Starts from :func:`tlinear.algorithms.hosvd.st_hosvd` unless told otherwise, and a tensor that takes little time a
+    second time from the singular vectors of its own modes: of noise, either may end lower.
+
+    With isometric factors the best core is the projection
+    :math:`T \times_1 A_1^H \cdots \times_d A_d^H`, and the squared error is
+    :math:`\|T\|^2 - \|\mathrm{core}\|^2`.  The factor of mode k that makes the core largest is
+
+    .. math:: A_k \leftarrow \text{the } R_k \text{ leading left singular vectors of }
+              \big( T \times_{j \ne k} A_j^H \big)_{(k)}
+
+    so no sweep raises the error.  The projections onto the factors of one half of the modes are shared by all modes of
+    the other half, and so on within the halves: the tensor itself is read twice a sweep.
+
+    Parameters
+    ----------
+    tensor : array of shape (s_1, .., s_d)
+        As for :func:`tlinear.algorithms.hosvd.st_hosvd`.
+    ranks : sequence of int
+        d realizable ranks: each at most s_k and at most the product of the others.
+    start : (core, factors), optional
+        Of these ranks, the factors isometric and the core the projection onto them.
+    max_iterations : int
+        Sweeps over all modes; 0 gives the start itself.
+    stop_tolerance : float
+        Stop when a sweep lowers the relative error by no more than this fraction of it.
+    svd : {'auto', 'qr', 'randomized'}
+        See :func:`tlinear.algorithms.truncated_svd.leading_left`.
+
+    Returns
+    -------
+    core : array of shape (R_1, .., R_d)
+    factors : list of array
+        d arrays of shape ``(s_k, R_k)``.
+    report : Report
+
+    Raises
+    ------
+    OptionError
+        When an option is out of its range.
+    DecompositionError
+        When LAPACK fails on a matrix.
+
+    References
+    ----------
+    L. De Lathauwer, B. De Moor, J. Vandewalle, On the best rank-1 and rank-(R1, .., RN)
+    approximation of higher-order tensors, SIAM J. Matrix Anal. Appl. 21 (2000).
+
+    Examples
+    --------
+    >>> tensor = np.random.default_rng(0).standard_normal((4, 5, 6))
+    >>> core, factors, report = hooi(tensor, (2, 2, 2))
+    >>> core.shape, report.converged
+    ((2, 2, 2), True)
+    """
+    check_option("max_iterations", max_iterations, 0, integer=True)
+    check_option("stop_tolerance", stop_tolerance, 0.0)
+    check_method(svd)
+    core, factors = start or st_hosvd(tensor, ranks, svd=svd, skips_whole=True)
+    if max_iterations == 0:
+        return core, factors, Report()
+    wide = np.result_type(tensor.dtype, np.float64 if tensor.size <= _OFTEN_READ else tensor.dtype)
+    target = _Target(np.ascontiguousarray(tensor, wide), norm_of(tensor) ** 2, svd)
+
+    def descent(state: _Tucker) -> tuple[_Tucker, Report]:
+        return descend(state, target.sweep, max_iterations=max_iterations, stop_tolerance=stop_tolerance)
+
+    end, report = descent(_Tucker(core, factors, target.error(core, factors)))
+    if start is None and tensor.size <= BLOCK and end.error > EXACT:
+        other, other_report = descent(target.hosvd(ranks))
+        if other.error < end.error:
+            end, report = other, other_report
+    return end.core, end.factors, report
+
+
+@dataclass(frozen=True)
+class _Tucker:
+    core: Array
+    factors: list[Array]
+    error: float
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What is approximated, and its squared norm."""
+
+    tensor: Array
+    square: float
+    svd: Method
+
+    def error(self, core: Array, factors: list[Array]) -> float:
+        """The relative error where the core is the projection: from squares, unless too many of their digits cancel."""
+        lost = self.square - norm_of(core) ** 2
+        if lost > CANCELS * self.square:
+            return math.sqrt(lost / self.square)
+        return product_error(self.tensor, *tucker_halves(core, factors))
+
+    def hosvd(self, ranks: Sequence[int]) -> _Tucker:
+        """The leading singular vectors of every mode of the tensor itself."""
+        whole = Partial(self.tensor, tuple(range(self.tensor.ndim)))
+        factors = [leading_left(whole.unfolding(mode), rank, self.svd) for mode, rank in enumerate(ranks)]
+        core = whole.projected(dict(enumerate(factors))).in_order()
+        return _Tucker(core, factors, self.error(core, factors))
+
+    def sweep(self, state: _Tucker) -> _Tucker:
+        factors: list[Array | None] = [None if f.shape[0] == f.shape[1] else f for f in state.factors]
+        modes = range(self.tensor.ndim)
+
+        def update(partial: Partial, modes: Sequence[int]) -> Partial:
+            """All factors of these modes of a tensor projected onto the others; what the last of them was found in."""
+            if len(modes) > 1:
+                half = len(modes) // 2
+                for these, others in ((modes[:half], modes[half:]), (modes[half:], modes[:half])):
+                    rest = update(partial.projected({mode: factors[mode] for mode in others}), these)
+                return rest
+            (mode,) = modes
+            if factors[mode] is not None:
+                factors[mode] = leading_left(partial.unfolding(mode), state.core.shape[mode], self.svd)
+            return partial
+
+        rest = update(Partial(self.tensor, tuple(modes)), modes)
+        core = rest.projected({modes[-1]: factors[-1]}).in_order()
+        matrices = [factor_matrix(factor, size, core) for factor, size in zip(factors, self.tensor.shape, strict=True)]
+        return _Tucker(core, matrices, self.error(core, matrices))
