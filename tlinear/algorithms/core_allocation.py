@@ -75,58 +75,58 @@ def allocate_core(
 ) -> Bonds:
     r"""The ranks of a Tucker tensor that lose less than `start`, and cost at most `limit` parameters.
 
-        Of all realizable ranks with :math:`\prod_k R_k + \sum_k s_k R_k \le` `limit`, those whose
-        truncated HOSVD keeps most: the optimum of :func:`kept_energies`, found by comparing all.  As
-        the algorithm that follows improves on truncation by more at some ranks than at others,
-        `error` has the last word.
+    Of all realizable ranks with :math:`\prod_k R_k + \sum_k s_k R_k \le` `limit`, those whose
+    truncated HOSVD keeps most: the optimum of :func:`kept_energies`, found by comparing all.  As
+    the algorithm that follows improves on truncation by more at some ranks than at others,
+    `error` has the last word.
 
-        Parameters
-        ----------
-        tensor : array of shape (s_1, .., s_d)
-            In float64 or complex128, all entries finite and, as in :func:`tlinear.decompose`, near 1.
-        start : tuple of int
-            ``(R_1, .., R_d)``, realizable, within the limit and at most `largest`.
-        limit : int
-            The largest number of parameters.
-        error : callable
-            The relative error of the tensor that will be made of given ranks.  It is called for
-            `start` and, later, for at most one more, so that the caller may keep what it made.
-        largest : sequence of int, optional
-            What each rank may be at most; by default the size of its mode.
-        fixed : collection of int
-            The modes whose rank stays what it is in `start`.
+    Parameters
+    ----------
+    tensor : array of shape (s_1, .., s_d)
+        In float64 or complex128, all entries finite and, as in :func:`tlinear.decompose`, near 1.
+    start : tuple of int
+        ``(R_1, .., R_d)``, realizable, within the limit and at most `largest`.
+    limit : int
+        The largest number of parameters.
+    error : callable
+        The relative error of the tensor that will be made of given ranks.  It is called for
+        `start` and, later, for at most one more, so that the caller may keep what it made.
+    largest : sequence of int, optional
+        What each rank may be at most; by default the size of its mode.
+    fixed : collection of int
+        The modes whose rank stays what it is in `start`.
 
-        Returns
-        -------
-        tuple of int
-            Realizable, within the limit, at most `largest` and, by `error`, better than `start`, or
-            `start` itself.  The same input gives the same ranks.
+    Returns
+    -------
+    tuple of int
+        Realizable, within the limit, at most `largest` and, by `error`, better than `start`, or
+        `start` itself.  The same input gives the same ranks.
 
-        Raises
-        ------
-        DecompositionError
-            When LAPACK fails on a matrix.
+    Raises
+    ------
+    DecompositionError
+        When LAPACK fails on a matrix.
 
-        Notes
-        -----
-        Besides `error`, one HOSVD: less than a sweep of HOOI.  Memory for three tensors.
+    Notes
+    -----
+    Besides `error`, one HOSVD: less than a sweep of HOOI.  Memory for three tensors.
 
-        References
-        ----------
-        M. Ghadiri, M. Fahrbach, G. Fu, V. Mirrokni, Approximately Optimal Core Shapes for Tensor
-        Decompositions, ICML 2023: the problem, and that it is hard for many modes.
+    References
+    ----------
+    M. Ghadiri, M. Fahrbach, G. Fu, V. Mirrokni, Approximately Optimal Core Shapes for Tensor
+    Decompositions, ICML 2023: the problem, and that it is hard for many modes.
 
-        Examples
-        --------
-        The first two modes hold a matrix of full rank, and the third is a factor of its own:
+    Examples
+    --------
+    The first two modes hold a matrix of full rank, and the third is a factor of its own:
 
-        >>> from tlinear.algorithms.hooi import hooi
-    from tlinear.algorithms.hosvd import tucker_product
-        >>> tensor = np.multiply.outer(np.eye(4), np.ones(4))
-        >>> def error(ranks):
-        ...     return float(np.linalg.norm(tensor - tucker_product(*hooi(tensor, ranks)[:2])))
-        >>> allocate_core(tensor, (2, 2, 2), 52, error)
-        (4, 4, 1)
+    >>> from tlinear.algorithms.hooi import hooi
+    >>> from tlinear.algorithms.hosvd import tucker_product
+    >>> tensor = np.multiply.outer(np.eye(4), np.ones(4))
+    >>> def error(ranks):
+    ...     return float(np.linalg.norm(tensor - tucker_product(*hooi(tensor, ranks)[:2])))
+    >>> allocate_core(tensor, (2, 2, 2), 52, error)
+    (4, 4, 1)
     """
     least = error(start)
     if least <= EXACT:
