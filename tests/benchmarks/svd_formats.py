@@ -1,7 +1,7 @@
 """Tucker, TT and BlockTT beside their peers: ``python tests/benchmarks/svd_formats.py [--markdown] [--plot FILE] [ROW ..]``.
 
 Every figure is measured anew.  It needs ``pip install '.[parity,bench]'``, and for the trained weights what
-``tests/weights/minilm.py`` says; where pyttb or torchTT is installed, it is measured, too.  A ROW is a part of the names of the rows
+``tests/weights/minilm.py`` says; where pyttb is installed, it is measured, too.  A ROW is a part of the names of the rows
 to be measured; all are unless some are named.
 
 All contenders of a row take turns on the same tensor with one thread; times are wall times, and medians.  tlinear is
@@ -45,11 +45,6 @@ try:
     import pyttb
 except ImportError:
     pyttb = None
-try:
-    import torch
-    import torchtt
-except ImportError:
-    torchtt = None
 
 LARGE = 2**24
 """Entries of a tensor on which the contenders take fewer turns."""
@@ -151,7 +146,7 @@ ROWS = (
 # ------------------------------------------------------------ contenders, each with its operands in the end
 
 
-def by_tensorly(tensor: np.ndarray, row: Row, rank: tuple[int, ...]) -> tlinear.formats.FactorizedTensor:
+def by_tensorly(tensor: np.ndarray, row: Row, rank: tuple[int, ...]) -> object:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         match row.factorization:
@@ -166,14 +161,6 @@ def by_tensorly(tensor: np.ndarray, row: Row, rank: tuple[int, ...]) -> tlinear.
 def by_pyttb(tensor: np.ndarray, row: Row, rank: tuple[int, ...]) -> object:
     result = pyttb.hosvd(pyttb.tensor(tensor), tol=0.0, ranks=list(rank), verbosity=0)
     return result.core.data, result.factor_matrices
-
-
-def by_torchtt(tensor: np.ndarray, row: Row, rank: tuple[int, ...]) -> object:
-    held = torch.from_numpy(tensor)
-    if row.factorization == "tt":
-        return [core.numpy() for core in torchtt.TT(held, eps=0.0, rmax=list(rank)).cores]
-    shape = list(zip(tensor.shape[: row.n_in], tensor.shape[row.n_in :], strict=True))
-    return [core.numpy() for core in torchtt.TT(held, shape, eps=0.0, rmax=list(rank)).cores]
 
 
 def operands_of(found: object, row: Row) -> dict[str, np.ndarray]:
@@ -207,8 +194,6 @@ def measure(row: Row, turns: int) -> list[str]:
     peers = {"TensorLy": by_tensorly}
     if pyttb and row.factorization == "tucker":
         peers["pyttb"] = by_pyttb
-    if torchtt and row.factorization != "tucker":
-        peers["torchTT"] = by_torchtt
     seconds: dict[str, list[float]] = {name: [] for name in ("tlinear", *peers)}
     errors = {}
     # memory that the process has had before is had sooner
@@ -226,11 +211,11 @@ def measure(row: Row, turns: int) -> list[str]:
                 errors[name] = error_of(tensor, operands_of(found, row), row)
     ours = statistics.median(seconds["tlinear"])
     line = [row.name, f"{1e3 * ours:.1f}", f"{errors['tlinear']:.7f}"]
-    for name in ("TensorLy", "pyttb", "torchTT"):
+    for name in ("TensorLy", "pyttb"):
         if name in peers:
             theirs = statistics.median(seconds[name])
             line += [f"{1e3 * theirs:.0f}", f"{errors[name]:.7f}", f"**{theirs / ours:.1f}**"]
-        elif name == "TensorLy" or (pyttb if name == "pyttb" else torchtt):
+        elif pyttb:
             line += ["", "", ""]
     line.insert(6, f"{row.least} / {row.reach}")
     print(" ".join(line), file=sys.stderr)
@@ -239,9 +224,7 @@ def measure(row: Row, turns: int) -> list[str]:
 
 def table(rows: list[Row], turns: int) -> list[list[str]]:
     header = ["problem", "tlinear ms", "error", "TensorLy ms", "error", "ratio", "at least / reach for"]
-    for name, module in (("pyttb.hosvd", pyttb), ("torchTT", torchtt)):
-        if module:
-            header += [f"{name} ms", "error", "ratio"]
+    header += ["pyttb.hosvd ms", "error", "ratio"] if pyttb else []
     return [header, *(measure(row, turns) for row in rows)]
 
 
@@ -269,7 +252,6 @@ def tolerance_table() -> list[list[str]]:
     tensor = falling((24, 26, 28), 0.3)
     rows = [["tolerance", "TT error", "TT rank", "by full SVD", "Tucker error", "Tucker rank"]]
     rows[0] += ["pyttb.hosvd error", "its rank"] if pyttb else []
-    rows[0] += ["torchTT error", "its rank"] if torchtt else []
     for exponent in range(2, 14):
         tolerance = 10.0**-exponent
         tt, other = (tlinear.decompose(tensor, name, tolerance=tolerance) for name in ("tt", "tucker"))
@@ -279,10 +261,6 @@ def tolerance_table() -> list[list[str]]:
             found = pyttb.hosvd(pyttb.tensor(tensor), tol=tolerance, verbosity=0)
             theirs = np.linalg.norm(found.full().data - tensor) / np.linalg.norm(tensor)
             line += [f"{theirs:.2g}", f"{tuple(found.core.shape)}"]
-        if torchtt:
-            found = torchtt.TT(torch.from_numpy(tensor), eps=tolerance)
-            theirs = np.linalg.norm(found.full().numpy() - tensor) / np.linalg.norm(tensor)
-            line += [f"{theirs:.2g}", f"{tuple(found.R)}"]
         rows.append(line)
     return rows
 

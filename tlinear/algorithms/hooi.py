@@ -28,7 +28,7 @@ def hooi(
     *,
     start: tuple[Array, list[Array]] | None = None,
     max_iterations: int = 25,
-    stop_tolerance: float = 3e-5,
+    stop_tolerance: float = 5e-5,
     svd: Method = "auto",
 ) -> tuple[Array, list[Array], Report]:
     r"""Core, isometric factors and report: the best factor of each mode in turn, the others fixed.

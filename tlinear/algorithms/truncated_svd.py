@@ -24,6 +24,9 @@ _FLOOR = 3e3 * _EPS
 _NEGLIGIBLE = 1e-9
 """What rounding of a Gram matrix may add to the squared error, as a fraction of it."""
 
+_NEARLY = 1e-6
+"""The least eigenvalue of a Gram matrix, over the largest, that leaves quotients by its root nearly orthonormal."""
+
 _SMALL = 2**10
 """Entries of a matrix that an SVD takes no longer for than all else."""
 
@@ -188,8 +191,13 @@ def _by_gram(unfolding: Unfolding, rank: int) -> tuple[Array, float] | None:
         outside = max(0.0, float(np.trace(gram).real) - float(np.sum(values[:rank])))
         safe = _excess(values, rank, len(gram)) <= max(_NEGLIGIBLE * outside, (4.0 * _EPS) ** 2 * largest)
         if m > n:
-            # the columns of A V span the vectors, and orthonormal they are even where A V is not well conditioned
-            return np.linalg.qr(_times(unfolding, vectors))[0], outside
+            left = _times(unfolding, vectors.conj())  # these are eigenvectors of A^T conj(A)
+            if not least > _NEARLY * largest:
+                return np.linalg.qr(left)[0], outside
+            # the columns of A V, divided by the singular values, are orthonormal up to eps / _NEARLY, and after
+            # one step of Newton's iteration up to rounding
+            left /= np.sqrt(values[:rank])
+            return 1.5 * left - left @ (0.5 * (left.conj().T @ left)), outside
         if safe:
             return vectors, outside
         basis = np.linalg.qr(_times(unfolding, unfolding.project(vectors).reshape(rank, -1).conj().T))[0]
