@@ -4,7 +4,8 @@ Every figure is measured anew.  It needs ``pip install '.[parity,bench]'``, and 
 ``tests/weights/minilm.py`` says; where pyttb is installed, it is measured, too.  A ROW is a part of the names of the rows
 to be measured; all are unless some are named.
 
-All contenders of a row take turns on the same tensor with one thread; times are wall times, and medians.  tlinear is
+All contenders of a row take turns on the same tensor with one thread; times are those of the processor,
+which others that share the machine do not lengthen by taking turns, and medians.  tlinear is
 `tlinear.decompose` as it is called by a user, with its checks and its error; TensorLy is `tucker` with ``init='svd'``,
 `tensor_train` and `tensor_train_matrix` with their defaults, at the same ranks, and in the dtype of the tensor.  Every error is computed
 anew, from a full reconstruction in float64.
@@ -183,9 +184,9 @@ def error_of(tensor: np.ndarray, operands: dict[str, np.ndarray], row: Row) -> f
 
 
 def timed(call: Callable[[], object]) -> tuple[float, object]:
-    start = time.perf_counter()
+    start = time.process_time()
     result = call()
-    return time.perf_counter() - start, result
+    return time.process_time() - start, result
 
 
 def measure(row: Row, turns: int) -> list[str]:
@@ -200,7 +201,7 @@ def measure(row: Row, turns: int) -> list[str]:
     tlinear.decompose(tensor, row.factorization, rank, n_in=row.n_in)
     for _ in range(1 if tensor.size > LARGE else turns):
         for name, peer in peers.items():
-            for _ in range(3):
+            for _ in range(3 if tensor.size <= LARGE else 2):
                 taken, result = timed(lambda: tlinear.decompose(tensor, row.factorization, rank, n_in=row.n_in))
                 seconds["tlinear"].append(taken)
             if "tlinear" not in errors:
@@ -327,7 +328,7 @@ def main() -> None:
         versions += [f"pyttb {pyttb.__version__}"] if pyttb else []
         print(f"{processor()}, 1 thread; " + ", ".join(versions) + "\n")
         try:
-            show(table(chosen, 1 if options.quick else 5), options.markdown)
+            show(table(chosen, 1 if options.quick else 3), options.markdown)
         except MissingWeightsError as error:
             print(error)
         if not options.rows:

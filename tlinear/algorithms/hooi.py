@@ -28,13 +28,14 @@ def hooi(
     *,
     start: tuple[Array, list[Array]] | None = None,
     max_iterations: int = 25,
-    stop_tolerance: float = 5e-5,
+    stop_tolerance: float | None = None,
     svd: Method = "auto",
 ) -> tuple[Array, list[Array], Report]:
     r"""Core, isometric factors and report: the best factor of each mode in turn, the others fixed.
 
-    Starts from :func:`tlinear.algorithms.hosvd.st_hosvd` unless told otherwise, and a tensor that takes little time a
-    second time from the singular vectors of its own modes: of noise, either may end lower.
+    Starts from :func:`tlinear.algorithms.hosvd.st_hosvd` unless told otherwise, from the first mode on or from the
+    last, whichever is closer, and sweeps in the same order.  A tensor that takes little time starts a second time from
+    the singular vectors of its own modes: of noise, either may end lower.
 
     With isometric factors the best core is the projection
     :math:`T \times_1 A_1^H \cdots \times_d A_d^H`, and the squared error is
@@ -57,7 +58,8 @@ def hooi(
     max_iterations : int
         Sweeps over all modes; 0 gives the start itself.
     stop_tolerance : float
-        Stop when a sweep lowers the relative error by no more than this fraction of it.
+        Stop when a sweep lowers the relative error by no more than this fraction of it; unless given, 1e-4, or 1e-6
+        for a tensor of at most 2^17 entries, which takes little time.
     svd : {'auto', 'qr', 'randomized'}
         See :func:`tlinear.algorithms.truncated_svd.leading_left`.
 
@@ -88,13 +90,20 @@ def hooi(
     ((2, 2, 2), True)
     """
     check_option("max_iterations", max_iterations, 0, integer=True)
+    stop_tolerance = (1e-6 if tensor.size <= BLOCK else 1e-4) if stop_tolerance is None else stop_tolerance
     check_option("stop_tolerance", stop_tolerance, 0.0)
     check_method(svd)
-    core, factors = start or st_hosvd(tensor, ranks, svd=svd, skips_whole=True)
+    order = range(tensor.ndim)
+    if start is None:
+        # either end may be the better one to start from, by more than a sweep of the other gains
+        starts = [(st_hosvd(tensor, ranks, svd=svd, skips_whole=True, order=one), one) for one in (order, order[::-1])]
+        (core, factors), order = max(starts, key=lambda found: norm_of(found[0][0]))
+    else:
+        core, factors = start
     if max_iterations == 0:
         return core, factors, Report()
     wide = np.result_type(tensor.dtype, np.float64 if tensor.size <= _OFTEN_READ else tensor.dtype)
-    target = _Target(np.ascontiguousarray(tensor, wide), norm_of(tensor) ** 2, svd)
+    target = _Target(np.ascontiguousarray(tensor, wide), norm_of(tensor) ** 2, svd, order)
 
     def descent(state: _Tucker) -> tuple[_Tucker, Report]:
         return descend(state, target.sweep, max_iterations=max_iterations, stop_tolerance=stop_tolerance)
@@ -121,6 +130,8 @@ class _Target:
     tensor: Array
     square: float
     svd: Method
+    order: range
+    """Of the modes in a sweep: that of the start, whose last factor is already the best for the others."""
 
     def error(self, core: Array, factors: list[Array]) -> float:
         """The relative error where the core is the projection: from squares, unless too many of their digits cancel."""
@@ -138,7 +149,6 @@ class _Target:
 
     def sweep(self, state: _Tucker) -> _Tucker:
         factors: list[Array | None] = [None if f.shape[0] == f.shape[1] else f for f in state.factors]
-        modes = range(self.tensor.ndim)
 
         def update(partial: Partial, modes: Sequence[int]) -> Partial:
             """All factors of these modes of a tensor projected onto the others; what the last of them was found in."""
@@ -152,7 +162,7 @@ class _Target:
                 factors[mode] = leading_left(partial.unfolding(mode), state.core.shape[mode], self.svd)
             return partial
 
-        rest = update(Partial(self.tensor, tuple(modes)), modes)
-        core = rest.projected({modes[-1]: factors[-1]}).in_order()
+        rest = update(Partial(self.tensor, tuple(range(self.tensor.ndim))), self.order)
+        core = rest.projected({self.order[-1]: factors[self.order[-1]]}).in_order()
         matrices = [factor_matrix(factor, size, core) for factor, size in zip(factors, self.tensor.shape, strict=True)]
         return _Tucker(core, matrices, self.error(core, matrices))

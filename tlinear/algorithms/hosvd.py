@@ -114,12 +114,17 @@ def truncation_order(shape: Sequence[int], ranks: Sequence[int]) -> range:
 
 
 def st_hosvd(
-    tensor: Array, ranks: Sequence[int], *, svd: Method = "auto", skips_whole: bool = False
+    tensor: Array,
+    ranks: Sequence[int],
+    *,
+    svd: Method = "auto",
+    skips_whole: bool = False,
+    order: Sequence[int] | None = None,
 ) -> tuple[Array, list[Array]]:
     """Core and isometric factors: each mode in turn keeps the leading singular vectors of what is left.
 
-    In the order of :func:`truncation_order`.  A truncation is the Gram matrix of an unfolding and one product with it,
-    which leaves the mode at the other end, so that the next one is at this: nothing is transposed.
+    In the order of :func:`truncation_order` unless told otherwise.  A truncation is the Gram matrix of an unfolding and
+    one product with it, which leaves the mode at the other end, so that the next one is at this: nothing is transposed.
 
     The projections commute and each acts on what the others have left, so the squared error is
     the sum over the modes of the squared singular values that each truncation discards.  None of
@@ -138,6 +143,8 @@ def st_hosvd(
     skips_whole : bool
         Whether modes that keep their size are left as they are; their factor is then the identity, and otherwise
         all of their singular vectors.
+    order : sequence of int, optional
+        Of the modes; that of the least cost unless given.
 
     Returns
     -------
@@ -167,7 +174,7 @@ def st_hosvd(
             return None
         return leading_left(unfolding, ranks[mode], svd)
 
-    return _mode_by_mode(tensor, truncation_order(tensor.shape, ranks), truncate)
+    return _mode_by_mode(tensor, truncation_order(tensor.shape, ranks) if order is None else order, truncate)
 
 
 def st_hosvd_within(

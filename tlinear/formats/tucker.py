@@ -102,7 +102,7 @@ class TuckerTensor(FactorizedTensor):
         tolerance: float | None = None,
         fixed: Sequence[int] = (),
         max_iterations: int = 25,
-        stop_tolerance: float = 5e-5,
+        stop_tolerance: float | None = None,
         svd: Method = "auto",
     ) -> tuple[dict[str, Array], Report]:
         """ST-HOSVD refined by HOOI; see :func:`tlinear.algorithms.hooi.hooi` for the options."""
