@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from tlinear.algorithms.descent import EXACT, check_option, descend
-from tlinear.algorithms.hosvd import Partial, factor_matrix, st_hosvd, tucker_halves
+from tlinear.algorithms.hosvd import Partial, factor_matrix, st_hosvd, truncation_order, tucker_halves
 from tlinear.algorithms.report import CANCELS, Report, product_error
 from tlinear.algorithms.scaling import norm_of
 from tlinear.algorithms.truncated_svd import Method, check_method, leading_left
@@ -19,7 +20,7 @@ from tlinear.arrays import Array
 __all__ = ["hooi"]
 
 _OFTEN_READ = 2**21
-"""Entries of a tensor of which a copy in double precision is no burden."""
+"""Entries of a tensor of which a copy in double precision, or another HOSVD, is no burden."""
 
 
 def hooi(
@@ -34,8 +35,8 @@ def hooi(
     r"""Core, isometric factors and report: the best factor of each mode in turn, the others fixed.
 
     Starts from :func:`tlinear.algorithms.hosvd.st_hosvd` unless told otherwise, from the first mode on or from the
-    last, whichever is closer, and sweeps in the same order.  A tensor that takes little time starts a second time from
-    the singular vectors of its own modes: of noise, either may end lower.
+    last, whichever is closer or, of a large tensor, cheaper, and sweeps in the same order.  A tensor that takes little
+    time starts from both, and from the singular vectors of its own modes: of noise, each may end lower than the others.
 
     With isometric factors the best core is the projection
     :math:`T \times_1 A_1^H \cdots \times_d A_d^H`, and the squared error is
@@ -94,25 +95,34 @@ def hooi(
     check_option("stop_tolerance", stop_tolerance, 0.0)
     check_method(svd)
     order = range(tensor.ndim)
-    if start is None:
-        # either end may be the better one to start from, by more than a sweep of the other gains
-        starts = [(st_hosvd(tensor, ranks, svd=svd, skips_whole=True, order=one), one) for one in (order, order[::-1])]
-        (core, factors), order = max(starts, key=lambda found: norm_of(found[0][0]))
+    if start is not None:
+        starts = [(start, order)]
     else:
-        core, factors = start
+        # either end may be the better one to start from, by more than a sweep of the other gains
+        cheapest = truncation_order(tensor.shape, ranks)
+        orders = (order, order[::-1]) if tensor.size <= _OFTEN_READ else (cheapest,)
+        starts = [(st_hosvd(tensor, ranks, svd=svd, skips_whole=True, order=one), one) for one in orders]
+        starts.sort(key=lambda found: -norm_of(found[0][0]))
     if max_iterations == 0:
-        return core, factors, Report()
+        return *starts[0][0], Report()
+    is_small = start is None and tensor.size <= BLOCK
     wide = np.result_type(tensor.dtype, np.float64 if tensor.size <= _OFTEN_READ else tensor.dtype)
     target = _Target(np.ascontiguousarray(tensor, wide), norm_of(tensor) ** 2, svd, order)
-
-    def descent(state: _Tucker) -> tuple[_Tucker, Report]:
-        return descend(state, target.sweep, max_iterations=max_iterations, stop_tolerance=stop_tolerance)
-
-    end, report = descent(_Tucker(core, factors, target.error(core, factors)))
-    if start is None and tensor.size <= BLOCK and end.error > EXACT:
-        other, other_report = descent(target.hosvd(ranks))
-        if other.error < end.error:
-            end, report = other, other_report
+    if is_small:
+        starts.append((target.hosvd(ranks), order))
+    best: tuple[_Tucker, Report] | None = None
+    for (core, factors), one in starts if is_small else starts[:1]:
+        found = descend(
+            _Tucker(core, factors, target.error(core, factors)),
+            replace(target, order=one).sweep,
+            max_iterations=max_iterations,
+            stop_tolerance=stop_tolerance,
+        )
+        if best is None or found[0].error < best[0].error:
+            best = found
+        if best[0].error <= EXACT:
+            break
+    end, report = cast(tuple[_Tucker, Report], best)
     return end.core, end.factors, report
 
 
@@ -140,12 +150,12 @@ class _Target:
             return math.sqrt(lost / self.square)
         return product_error(self.tensor, *tucker_halves(core, factors))
 
-    def hosvd(self, ranks: Sequence[int]) -> _Tucker:
+    def hosvd(self, ranks: Sequence[int]) -> tuple[Array, list[Array]]:
         """The leading singular vectors of every mode of the tensor itself."""
         whole = Partial(self.tensor, tuple(range(self.tensor.ndim)))
         factors = [leading_left(whole.unfolding(mode), rank, self.svd) for mode, rank in enumerate(ranks)]
         core = whole.projected(dict(enumerate(factors))).in_order()
-        return _Tucker(core, factors, self.error(core, factors))
+        return core, factors
 
     def sweep(self, state: _Tucker) -> _Tucker:
         factors: list[Array | None] = [None if f.shape[0] == f.shape[1] else f for f in state.factors]
