@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tlinear import decompose
 from tlinear.algorithms import unfolding as module
+from tlinear.algorithms.report import relative_error
 from tlinear.algorithms.unfolding import Unfolding
 
 shapes = st.lists(st.integers(1, 5), min_size=2, max_size=5).map(tuple)
@@ -130,3 +131,18 @@ def test_no_wider_copy_of_a_large_tensor_is_made(factorization, rank):
     finally:
         tracemalloc.stop()
     assert peak < 8 * tensor.size
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128, np.float32, np.complex64])
+@pytest.mark.parametrize("exponent", [-100, 0, 90])
+@pytest.mark.parametrize("factorization", ["tt", "blocktt", "tucker"])
+def test_the_error_of_a_large_tensor_is_that_of_its_reconstruction(factorization, exponent, dtype):
+    """From norms or from blocks, it is good to 1e-13 / 2e-3, the squares being off by 1e-13 of the norm's at most."""
+    tensor = normal(np.random.default_rng(0), (8, 9, 16, 10, 12), dtype).astype(dtype)
+    assert tensor.size > 2**17
+    tensor = tensor * np.asarray(2.0**exponent, tensor.real.dtype)
+    result = decompose(tensor, factorization, 4, n_in=2)
+    wide = {name: array.astype(np.result_type(array.dtype, float)) for name, array in result.tensor.operands.items()}
+    found = np.ldexp(1.0, -exponent) * result.tensor.with_operands(wide).to_tensor()
+    expected = relative_error(np.ldexp(1.0, -exponent) * tensor.astype(found.dtype), found)
+    assert abs(result.relative_error - expected) <= 1e-13 / 2e-3

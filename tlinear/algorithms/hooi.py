@@ -104,7 +104,7 @@ def hooi(
         starts = [(st_hosvd(tensor, ranks, svd=svd, skips_whole=True, order=one), one) for one in orders]
         starts.sort(key=lambda found: -norm_of(found[0][0]))
     if max_iterations == 0:
-        return *starts[0][0], Report()
+        return *starts[0][0], Report(is_projection=True)
     is_small = start is None and tensor.size <= BLOCK
     wide = np.result_type(tensor.dtype, np.float64 if tensor.size <= _OFTEN_READ else tensor.dtype)
     target = _Target(np.ascontiguousarray(tensor, wide), norm_of(tensor) ** 2, svd, order)
@@ -123,7 +123,7 @@ def hooi(
         if best[0].error <= EXACT:
             break
     end, report = cast(tuple[_Tucker, Report], best)
-    return end.core, end.factors, report
+    return end.core, end.factors, replace(report, is_projection=True)
 
 
 @dataclass(frozen=True)

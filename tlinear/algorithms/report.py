@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,12 +31,16 @@ class Report:
         0 for a direct algorithm.
     history : tuple of float
         The relative error after each iteration, empty for a direct algorithm.
+    is_projection : bool
+        Whether the result W is an orthogonal projection of the source T, the first operand carrying its norm and the
+        others being isometries: then ``|T - W|^2 = |T|^2 - |W|^2``.
     """
 
     converged: bool = True
     stop_reason: str = "direct: a fixed number of singular value decompositions"
     n_iterations: int = 0
     history: tuple[float, ...] = ()
+    is_projection: bool = field(default=False, compare=False, repr=False)
 
 
 def relative_error(source: Array, result: Array) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -66,7 +66,11 @@ def fit_train(
         cores = tt_svd(tensor, bonds, sites=sites, direction=direction, svd=svd)
     else:
         cores = tt_svd_within(tensor, tolerance, sites=sites, svd=svd)
-    return (cores, Report()) if refine == 0 or len(cores) == 1 else refine_train(tensor, cores, refine, sites=sites)
+    return (
+        (cores, Report(is_projection=True))
+        if refine == 0 or len(cores) == 1
+        else refine_train(tensor, cores, refine, sites=sites)
+    )
 
 
 def refine_train(
@@ -113,7 +117,7 @@ def refine_train(
     target = _Target(Remainder.of(tensor, sites), norm_of(tensor) ** 2)
     start = _Train(list(cores), target.error(cores))
     end, report = descend(start, target.sweep, max_iterations=max_iterations, stop_tolerance=_STOP)
-    return end.cores, report
+    return end.cores, replace(report, is_projection=True)
 
 
 @dataclass(frozen=True)

@@ -111,18 +111,21 @@ class Fitting:
             return start
 
         def error(bonds: Bonds) -> float:
-            return self.relative_error(self.fit(bonds)[0])
+            operands, report = self.fit(bonds)
+            return self.relative_error(operands, is_projection=report.is_projection)
 
         largest, fixed = self.rules.largest, self.rules.fixed
         return self.cls.allocate(self.scaled, self.n_first, start, limit, error, largest=largest, fixed=fixed)
 
-    def relative_error(self, operands: Mapping[str, Array]) -> float:
-        """Of operands of the scaled tensor, from the difference itself; of a large one block by block."""
+    def relative_error(self, operands: Mapping[str, Array], *, is_projection: bool = False) -> float:
+        """Of operands of the scaled tensor, from the difference itself; of a large one block by block.
+
+        Of a projection that was not rounded, from the norms, unless too many digits cancel.
+        """
         tensor = self.cls.from_operands(operands, *self.split)
         if self.source.size <= BLOCK or not hasattr(tensor, "halves"):
             return relative_error(self.scaled, tensor.to_tensor())
-        if getattr(self.cls, "widens", False) and self.source.dtype.char in "dD":
-            # what was not rounded is a projection of the source: |T - W|^2 = |T|^2 - |W|^2, with the norm in the first
+        if is_projection and self.source.dtype == self.dtype:
             shift = 0 if self.is_scaled else self.exponent
             kept = math.ldexp(norm_of(next(iter(operands.values()))), shift) / self.norm
             if 1.0 - kept**2 > CANCELS:
@@ -151,5 +154,5 @@ class Fitting:
         fitted, report = fit
         operands, again = self.rounded(fitted)
         result = self.cls.from_operands(operands, *self.split)
-        error = self.relative_error(again)
+        error = self.relative_error(again, is_projection=report.is_projection)
         return Decomposition(result, error, report.converged, report.stop_reason, report.n_iterations, report.history)
