@@ -83,8 +83,9 @@ def decompose(
         Passed to :func:`numpy.random.default_rng`.  The default gives the same result every time.
     **options
         The algorithm's own: for CP `max_iterations`, `stop_tolerance`, `ridge`, `n_starts` and
-        `callback`, see :func:`tlinear.algorithms.cp.cp`; for Tucker `max_iterations` and `stop_tolerance`;
-        none for the others.
+        `callback`, see :func:`tlinear.algorithms.cp.cp`; for Tucker `max_iterations`, `stop_tolerance`
+        and `svd`, see :func:`tlinear.algorithms.hooi.hooi`; for TT and BlockTT `direction`, `svd` and `refine`, see
+        :func:`tlinear.algorithms.train.fit_train`.
 
     Returns
     -------
