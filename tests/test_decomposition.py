@@ -101,16 +101,21 @@ def test_of_a_matrix_every_format_is_the_truncated_svd(factorization, dtype, rng
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(rng=generators, in_shape=shapes, out_shape=shapes, rank=st.integers(1, 4))
 def test_blocktt_is_the_tensor_train_over_the_pairs_of_modes(dtype, rng, in_shape, out_shape, rank):
+    """It is never transposed into the pairs, so that sums are taken in another order, and rounded another way.
+
+    Noise has no ties at a cut, which would let the two choose different vectors.  Nearby tensors then give nearby squares
+    of the error, ``|e^2 - x^2| <= 2 |T| |dT|``.
+    """
     d = max(len(in_shape), len(out_shape))
     pairs_in, pairs_out = (side + (1,) * (d - len(side)) for side in (in_shape, out_shape))
-    tensor = kinds(rng, (*in_shape, *out_shape), dtype)
+    tensor = normal(rng, (*in_shape, *out_shape), dtype)
     interleaved = [axis for k in range(d) for axis in (k, d + k)]
     paired = tensor.reshape(*pairs_in, *pairs_out).transpose(interleaved)
     train = decompose(paired.reshape([i * o for i, o in zip(pairs_in, pairs_out, strict=True)]), "tt", rank)
     block = decompose(tensor, "blocktt", rank, n_in=len(in_shape))
     assert block.rank == train.rank
-    for core, block_core in zip(train.tensor.cores, block.tensor.cores, strict=True):
-        np.testing.assert_array_equal(block_core.reshape(core.shape), core)
+    assert [core.size for core in block.tensor.cores] == [core.size for core in train.tensor.cores]
+    assert abs(block.relative_error**2 - train.relative_error**2) <= 8 * rounding(tensor.shape)
 
 
 @pytest.mark.parametrize("factorization", ["tucker", "tt", "blocktt"])
@@ -132,7 +137,7 @@ def test_operands_that_do_not_carry_the_norm_are_isometries(factorization, rng, 
         (np.float64, (-600, -1, 3, 600)),
         (np.complex128, (-600, 600)),
         (np.float32, (-100, 7, 100)),
-        (np.complex64, (-100, 100)),
+        (np.complex64, (-80, 100)),  # at -100 what is nearly zero becomes subnormal
         (np.float16, (-3, 5)),
     ],
 )
@@ -395,10 +400,15 @@ REFUSED = {
         (np.ones((2, 2)), "tucker", 1),
         {"ridge": 1.0},
         OptionError,
-        r"'tucker' has no option ridge. Its options are \['max_iterations', 'stop_tolerance'\]",
+        r"'tucker' has no option ridge. Its options are \['max_iterations', 'stop_tolerance', 'svd'\]",
     ),
     "unknown options": ((np.ones((2, 2)), "cp", 1), {"tol": 1, "init": 2}, OptionError, "has no option init, tol"),
-    "option of none": ((np.ones((2, 2)), "tt", 1), {"max_iterations": 3}, OptionError, "It takes none"),
+    "option of none": (
+        (np.ones((2, 2)), "tt", 1),
+        {"max_iterations": 3},
+        OptionError,
+        r"options are \['direction', 'svd', 'refine'\]",
+    ),
     "option out of range": ((np.ones((2, 2)), "cp", 1), {"n_starts": 0}, OptionError, "n_starts=0 must be an integer"),
 }
 

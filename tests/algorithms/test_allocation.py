@@ -14,7 +14,8 @@ from tlinear.algorithms import chain_allocation, core_allocation
 from tlinear.algorithms.chain_allocation import allocate_chain
 from tlinear.algorithms.core_allocation import allocate_core, kept_energies
 from tlinear.algorithms.descent import EXACT
-from tlinear.algorithms.hosvd import hooi, st_hosvd, tucker_product
+from tlinear.algorithms.hooi import hooi
+from tlinear.algorithms.hosvd import st_hosvd, tucker_product
 from tlinear.algorithms.report import relative_error
 from tlinear.algorithms.tt_svd import tt_svd
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear.algorithms.cp import cp
-from tlinear.algorithms.cp_compression import compress, leading_subspace
+from tlinear.algorithms.cp_compression import compress
 from tlinear.algorithms.hosvd import st_hosvd, tucker_product
 from tlinear.algorithms.kruskal import cp_product
 from tlinear.algorithms.report import relative_error
+from tlinear.algorithms.truncated_svd import leading_subspace
 
 long_shapes = st.lists(st.integers(3, 8), min_size=2, max_size=4).map(tuple)
 

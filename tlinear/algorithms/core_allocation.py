@@ -120,7 +120,8 @@ def allocate_core(
     --------
     The first two modes hold a matrix of full rank, and the third is a factor of its own:
 
-    >>> from tlinear.algorithms.hosvd import hooi, tucker_product
+    >>> from tlinear.algorithms.hooi import hooi
+    >>> from tlinear.algorithms.hosvd import tucker_product
     >>> tensor = np.multiply.outer(np.eye(4), np.ones(4))
     >>> def error(ranks):
     ...     return float(np.linalg.norm(tensor - tucker_product(*hooi(tensor, ranks)[:2])))

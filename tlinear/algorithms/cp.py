@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tlinear.algorithms.cp_als import Extrapolated, als_sweep, extrapolated_sweep
-from tlinear.algorithms.cp_compression import compress, leading_subspace
+from tlinear.algorithms.cp_compression import compress
 from tlinear.algorithms.cp_gauss_newton import Damped, gauss_newton_step
 from tlinear.algorithms.cp_gevd import cp_gevd
 from tlinear.algorithms.descent import EXACT, STOPPED, Callback, check_option, descend
 from tlinear.algorithms.hosvd import unfold
 from tlinear.algorithms.kruskal import Kruskal, Target
 from tlinear.algorithms.report import Report
+from tlinear.algorithms.truncated_svd import leading_subspace
 from tlinear.arrays import Array
 
 __all__ = ["cp"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,22 +11,16 @@ import numpy as np
 from tlinear.algorithms.descent import EXACT
 from tlinear.algorithms.hosvd import tucker_product
 from tlinear.algorithms.kruskal import Target
-from tlinear.algorithms.truncated_svd import leading_left
+from tlinear.algorithms.truncated_svd import leading_subspace
 from tlinear.arrays import Array
 
-__all__ = ["Compression", "compress", "leading_subspace"]
+__all__ = ["Compression", "compress"]
 
 _WORTH = 0.5
 """A core that is no smaller than this fraction of the tensor is not worth the projection."""
 
 _FAR = 0.5
 """A core with a larger relative error says little about where in the tensor the best components are."""
-
-_SAFE = 3e3 * float(np.finfo(np.float64).eps)
-"""The least eigenvalue of a Gram matrix that is kept, over the largest and the root of the terms of its entries."""
-
-_BLOCK = 2048
-"""Columns of a matrix that are multiplied by themselves at a time: of a long one it takes two thirds of the time."""
 
 _EXPLICIT = 1e-12
 """A squared relative error below this is taken from the difference itself."""
@@ -124,39 +117,3 @@ def compress(tensor: Array, rank: int) -> Compression:
     if lost <= EXACT**2 * whole.square:
         lost = 0.0
     return Compression(Target.of(core, lost), tuple(bases), math.sqrt(bound / whole.square))
-
-
-def leading_subspace(matrix: Array, rank: int) -> tuple[Array, float]:
-    """An isometry onto the `rank` leading left singular vectors, and the squared norm of what is outside.
-
-    From the eigenvectors of ``A A^H`` where these are safe, which takes a fraction of the time:
-    the eigenvalues, the squares of the singular values, are wrong by up to the rounding of the
-    largest, so that the least that is kept has to be well above that.
-
-    Parameters
-    ----------
-    matrix : array of shape (m, n)
-    rank : int
-        At most ``min(m, n)``.
-
-    Raises
-    ------
-    DecompositionError
-        When LAPACK fails on a matrix.
-
-    Examples
-    --------
-    >>> basis, outside = leading_subspace(np.diag([5.0, 4.0, 3.0]), 2)
-    >>> basis.shape, outside
-    ((3, 2), 9.0)
-    """
-    rows, columns = matrix.shape
-    if rows <= columns:
-        with suppress(np.linalg.LinAlgError):
-            blocks = (matrix[:, start : start + _BLOCK] for start in range(0, columns, _BLOCK))
-            values, vectors = np.linalg.eigh(sum(block @ block.conj().T for block in blocks))
-            if values[-rank] > _SAFE * math.sqrt(columns) * values[-1]:
-                return vectors[:, : -rank - 1 : -1], max(0.0, float(np.sum(values[:-rank])))
-    basis = leading_left(matrix, rank)
-    inside = float(np.linalg.norm(basis.conj().T @ matrix)) ** 2
-    return basis, max(0.0, float(np.linalg.norm(matrix)) ** 2 - inside)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tlinear.algorithms.cp_compression import leading_subspace
+from tlinear.algorithms.truncated_svd import leading_subspace
 from tlinear.arrays import Array
 
 __all__ = ["cp_gevd"]

@@ -83,8 +83,9 @@ def decompose(
         Passed to :func:`numpy.random.default_rng`.  The default gives the same result every time.
     **options
         The algorithm's own: for CP `max_iterations`, `stop_tolerance`, `ridge`, `n_starts` and
-        `callback`, see :func:`tlinear.algorithms.cp.cp`; for Tucker `max_iterations` and `stop_tolerance`;
-        none for the others.
+        `callback`, see :func:`tlinear.algorithms.cp.cp`; for Tucker `max_iterations`, `stop_tolerance`
+        and `svd`, see :func:`tlinear.algorithms.hooi.hooi`; for TT and BlockTT `direction`, `svd` and `refine`, see
+        :func:`tlinear.algorithms.train.fit_train`.
 
     Returns
     -------
@@ -117,7 +118,7 @@ def decompose(
     source = to_inexact(tensor, "tensor")
     if source.ndim == 0 or source.size == 0:
         raise ShapeError(f"A tensor of shape {source.shape} has nothing to factorize. Pass one with modes and entries.")
-    check_finite(source, "tensor")
+    largest = check_finite(source, "tensor")
     _check_split(cls, source.shape, n_in)
     _check_options(cls, options, tolerance)
     if allocation not in ("spectrum", "proportional"):
@@ -133,7 +134,7 @@ def decompose(
         max_rank=max_rank,
         fixed_modes=fixed_modes,
     )
-    work = Fitting(cls, source, n_in, rules, np.random.default_rng(rng), options)
+    work = Fitting(cls, source, n_in, rules, np.random.default_rng(rng), options, largest)
     if tolerance is not None:
         return fit_within(work, _tolerance(tolerance), rank)
     if rank is None and rules.form(()) is not None:

@@ -13,7 +13,10 @@ import numpy as np
 
 from tlinear.algorithms.chain_allocation import allocate_chain
 from tlinear.algorithms.report import Report
-from tlinear.algorithms.tt_svd import tt_svd, tt_svd_within
+from tlinear.algorithms.train import fit_train
+from tlinear.algorithms.train_order import Direction
+from tlinear.algorithms.truncated_svd import Method
+from tlinear.algorithms.tt_svd import train_halves
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.errors import ShapeError
@@ -57,6 +60,7 @@ class BlockTTTensor(FactorizedTensor):
     n_out: int | None = dataclasses.field(default=None, kw_only=True)
 
     factorization: ClassVar[str] = "blocktt"
+    widens: ClassVar[bool] = True
     needs_split: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -117,6 +121,10 @@ class BlockTTTensor(FactorizedTensor):
         sizes = [i * o for i, o in _pairs(in_shape, out_shape)]
         return [math.sqrt(s * t) for s, t in pairwise(sizes)]
 
+    def halves(self) -> tuple[tuple[int, ...], Array, Array]:
+        """See :func:`tlinear.algorithms.tt_svd.train_halves`."""
+        return train_halves(self.cores, _sites(len(self.in_shape), len(self.out_shape)), self.shape)
+
     @classmethod
     def allocate(
         cls,
@@ -134,14 +142,33 @@ class BlockTTTensor(FactorizedTensor):
 
     @classmethod
     def fit(
-        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator, tolerance: float | None = None
+        cls,
+        tensor: Array,
+        n_in: int,
+        bonds: Bonds,
+        *,
+        rng: np.random.Generator,
+        tolerance: float | None = None,
+        direction: Direction = "left",
+        svd: Method = "auto",
+        refine: int = 0,
     ) -> tuple[dict[str, Array], Report]:
-        """TT-SVD of the tensor of the pairs ``(i_k, o_k)``, each core then split into its pair."""
+        """TT-SVD of the tensor of the pairs ``(i_k, o_k)``, each core then split into its pair.
+
+        The options are those of :func:`tlinear.algorithms.train.fit_train`.
+        """
         pairs = _pairs(tensor.shape[:n_in], tensor.shape[n_in:])
-        paired = _in_pairs(tensor, n_in)
-        cores = tt_svd(paired, bonds) if tolerance is None else tt_svd_within(paired, tolerance)
+        cores, report = fit_train(
+            tensor,
+            bonds,
+            sites=_sites(n_in, tensor.ndim - n_in),
+            tolerance=tolerance,
+            direction=direction,
+            svd=svd,
+            refine=refine,
+        )
         split = [core.reshape(len(core), *pair, -1) for core, pair in zip(cores, pairs, strict=True)]
-        return {f"cores.{k}": split[k] for k in reversed(range(len(split)))}, Report()
+        return {f"cores.{k}": split[k] for k in reversed(range(len(split)))}, report
 
 
 def _in_pairs(tensor: Array, n_in: int) -> Array:
@@ -150,6 +177,11 @@ def _in_pairs(tensor: Array, n_in: int) -> Array:
     d = len(pairs)
     tensor = tensor.reshape([i for i, _ in pairs] + [o for _, o in pairs])
     return tensor.transpose([axis for k in range(d) for axis in (k, d + k)]).reshape([i * o for i, o in pairs])
+
+
+def _sites(n_in: int, n_out: int) -> list[tuple[int, ...]]:
+    """The axes of W that each core carries."""
+    return [(*((k,) if k < n_in else ()), *((n_in + k,) if k < n_out else ())) for k in range(max(n_in, n_out))]
 
 
 def _pairs(in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -12,7 +12,10 @@ import numpy as np
 
 from tlinear.algorithms.chain_allocation import allocate_chain
 from tlinear.algorithms.report import Report
-from tlinear.algorithms.tt_svd import tt_svd, tt_svd_within
+from tlinear.algorithms.train import fit_train
+from tlinear.algorithms.train_order import Direction
+from tlinear.algorithms.truncated_svd import Method
+from tlinear.algorithms.tt_svd import train_halves
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
@@ -51,6 +54,7 @@ class TTTensor(FactorizedTensor):
     cores: tuple[Array, ...]
 
     factorization: ClassVar[str] = "tt"
+    widens: ClassVar[bool] = True
 
     @property
     def n_modes(self) -> int:
@@ -79,6 +83,10 @@ class TTTensor(FactorizedTensor):
     def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
         return [math.sqrt(s * t) for s, t in pairwise((*in_shape, *out_shape))]
 
+    def halves(self) -> tuple[tuple[int, ...], Array, Array]:
+        """See :func:`tlinear.algorithms.tt_svd.train_halves`."""
+        return train_halves(self.cores, [(k,) for k in range(self.n_modes)], self.shape)
+
     @classmethod
     def allocate(
         cls,
@@ -96,8 +104,17 @@ class TTTensor(FactorizedTensor):
 
     @classmethod
     def fit(
-        cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator, tolerance: float | None = None
+        cls,
+        tensor: Array,
+        n_in: int,
+        bonds: Bonds,
+        *,
+        rng: np.random.Generator,
+        tolerance: float | None = None,
+        direction: Direction = "left",
+        svd: Method = "auto",
+        refine: int = 0,
     ) -> tuple[dict[str, Array], Report]:
-        """TT-SVD; see :func:`tlinear.algorithms.tt_svd.tt_svd`."""
-        cores = tt_svd(tensor, bonds) if tolerance is None else tt_svd_within(tensor, tolerance)
-        return {f"cores.{k}": cores[k] for k in reversed(range(len(cores)))}, Report()
+        """TT-SVD; see :func:`tlinear.algorithms.train.fit_train` for the options."""
+        cores, report = fit_train(tensor, bonds, tolerance=tolerance, direction=direction, svd=svd, refine=refine)
+        return {f"cores.{k}": cores[k] for k in reversed(range(len(cores)))}, report

@@ -9,8 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from tlinear.algorithms.core_allocation import allocate_core
-from tlinear.algorithms.hosvd import hooi, st_hosvd_within
+from tlinear.algorithms.hooi import hooi
+from tlinear.algorithms.hosvd import st_hosvd_within, tucker_halves
 from tlinear.algorithms.report import Report
+from tlinear.algorithms.truncated_svd import Method, check_method
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
@@ -51,6 +53,7 @@ class TuckerTensor(FactorizedTensor):
 
     factorization: ClassVar[str] = "tucker"
     one_rank_a_mode: ClassVar[bool] = True
+    widens: ClassVar[bool] = True
 
     @property
     def n_modes(self) -> int:
@@ -68,6 +71,10 @@ class TuckerTensor(FactorizedTensor):
     @classmethod
     def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
         return (*in_shape, *out_shape)
+
+    def halves(self) -> tuple[tuple[int, ...], Array, Array]:
+        """See :func:`tlinear.algorithms.hosvd.tucker_halves`."""
+        return tucker_halves(self.core, self.factors)
 
     @classmethod
     def allocate(
@@ -95,15 +102,18 @@ class TuckerTensor(FactorizedTensor):
         tolerance: float | None = None,
         fixed: Sequence[int] = (),
         max_iterations: int = 25,
-        stop_tolerance: float = 1e-6,
+        stop_tolerance: float | None = None,
+        svd: Method = "auto",
     ) -> tuple[dict[str, Array], Report]:
-        """ST-HOSVD refined by HOOI; see :func:`tlinear.algorithms.hosvd.hooi` for the options."""
-        start = None if tolerance is None else st_hosvd_within(tensor, tolerance, fixed=fixed)
+        """ST-HOSVD refined by HOOI; see :func:`tlinear.algorithms.hooi.hooi` for the options."""
+        check_method(svd)
+        start = None if tolerance is None else st_hosvd_within(tensor, tolerance, fixed=fixed, svd=svd)
         core, factors, report = hooi(
             tensor,
             bonds if start is None else start[0].shape,
             start=start,
             max_iterations=max_iterations,
             stop_tolerance=stop_tolerance,
+            svd=svd,
         )
         return {"core": core, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report
