@@ -395,7 +395,7 @@ REFUSED = {
         (np.ones((2, 2)), "tucker", 1),
         {"ridge": 1.0},
         OptionError,
-        r"'tucker' has no option ridge. Its options are \['max_iterations', 'stop_tolerance'\]",
+        r"'tucker' has no option ridge. Its options are \['max_iterations', 'stop_tolerance', 'callback'\]",
     ),
     "unknown options": ((np.ones((2, 2)), "cp", 1), {"tol": 1, "init": 2}, OptionError, "has no option init, tol"),
     "option of none": ((np.ones((2, 2)), "tt", 1), {"max_iterations": 3}, OptionError, "It takes none"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from tlinear.algorithms.descent import EXACT
+from tlinear.algorithms.fallbacks import fallback
 from tlinear.algorithms.hosvd import tucker_product
 from tlinear.algorithms.kruskal import Target
 from tlinear.algorithms.truncated_svd import leading_left
@@ -152,11 +152,13 @@ def leading_subspace(matrix: Array, rank: int) -> tuple[Array, float]:
     """
     rows, columns = matrix.shape
     if rows <= columns:
-        with suppress(np.linalg.LinAlgError):
+        try:
             blocks = (matrix[:, start : start + _BLOCK] for start in range(0, columns, _BLOCK))
             values, vectors = np.linalg.eigh(sum(block @ block.conj().T for block in blocks))
             if values[-rank] > _SAFE * math.sqrt(columns) * values[-1]:
                 return vectors[:, : -rank - 1 : -1], max(0.0, float(np.sum(values[:-rank])))
+        except np.linalg.LinAlgError:
+            fallback("a singular value decomposition, after that of the Gram matrix had failed")
     basis = leading_left(matrix, rank)
     inside = float(np.linalg.norm(basis.conj().T @ matrix)) ** 2
     return basis, max(0.0, float(np.linalg.norm(matrix)) ** 2 - inside)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlinear.algorithms.descent import check_option, descend
+from tlinear.algorithms.descent import Callback, check_option, descend
 from tlinear.algorithms.report import Report, relative_error
 from tlinear.algorithms.truncated_svd import leading_left, left_within
 from tlinear.arrays import Array
@@ -163,6 +163,7 @@ def hooi(
     start: tuple[Array, list[Array]] | None = None,
     max_iterations: int = 25,
     stop_tolerance: float = 1e-6,
+    callback: Callback | None = None,
 ) -> tuple[Array, list[Array], Report]:
     r"""Core, isometric factors and report: the best factor of each mode in turn, the others fixed.
 
@@ -187,6 +188,8 @@ def hooi(
         Sweeps over all modes; 0 gives the start itself.
     stop_tolerance : float
         Stop when a sweep lowers the relative error by no more than this fraction of it.
+    callback : callable, optional
+        Called with the number of sweeps and the relative error after each.  What it is true for is the last.
 
     Returns
     -------
@@ -221,7 +224,11 @@ def hooi(
         return core, factors, Report()
     first = _Tucker(core, factors, relative_error(tensor, tucker_product(core, factors)))
     end, report = descend(
-        first, lambda state: _sweep(tensor, state), max_iterations=max_iterations, stop_tolerance=stop_tolerance
+        first,
+        lambda state: _sweep(tensor, state),
+        max_iterations=max_iterations,
+        stop_tolerance=stop_tolerance,
+        callback=callback,
     )
     return end.core, end.factors, report
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from tlinear.algorithms.core_allocation import allocate_core
+from tlinear.algorithms.descent import Callback
 from tlinear.algorithms.hosvd import hooi, st_hosvd_within
 from tlinear.algorithms.report import Report
 from tlinear.arrays import Array
@@ -96,6 +97,7 @@ class TuckerTensor(FactorizedTensor):
         fixed: Sequence[int] = (),
         max_iterations: int = 25,
         stop_tolerance: float = 1e-6,
+        callback: Callback | None = None,
     ) -> tuple[dict[str, Array], Report]:
         """ST-HOSVD refined by HOOI; see :func:`tlinear.algorithms.hosvd.hooi` for the options."""
         start = None if tolerance is None else st_hosvd_within(tensor, tolerance, fixed=fixed)
@@ -105,5 +107,6 @@ class TuckerTensor(FactorizedTensor):
             start=start,
             max_iterations=max_iterations,
             stop_tolerance=stop_tolerance,
+            callback=callback,
         )
         return {"core": core, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report
