@@ -11,7 +11,7 @@ PACKAGE = Path(tlinear.__file__).parent
 FLOORS = [
     ("errors",),
     ("arrays", "shapes"),
-    ("ranks",),
+    ("ranks", "tensorization"),
     ("named_arrays", "arguments", "contraction", "algorithms"),
     ("formats", "optim"),
     ("call", "decomposition"),
