@@ -25,11 +25,12 @@ def search_shapes(
     free: tuple[bool, bool] = (True, True),
     most: int = MOST_SHAPES,
 ) -> Shapes:
-    """The best shapes that a descent from `start` finds, each side keeping its product and its number of modes.
+    """The best shapes of all, or that a descent from `start` finds, each side keeping its product and number of modes.
 
-    Begins with the best of the orders ascending and descending on either side.  A step moves a prime factor from one
-    mode of a side to another, or exchanges two modes, and is the best of all these; where none lowers
-    the error, it is the best of those that do so on both sides at once.  It ends where none of these does either.
+    Where there are no more than `most`, all are tried.  Else it begins with the best of the orders ascending and
+    descending on either side.  A step moves a prime factor from one mode of a side to another, or exchanges two
+    modes, and is the best of all these; where none lowers the error, it is the best of those that do so on both sides
+    at once.  It ends where none of these does either.
 
     Parameters
     ----------
@@ -55,7 +56,10 @@ def search_shapes(
             known[shapes] = error(shapes)
         return known[shapes]
 
-    first, second = ((side, side[::-1]) if is_free else (side,) for side, is_free in zip(start, free, strict=True))
+    first, second = (_reached(side, most) if is_free else [side] for side, is_free in zip(start, free, strict=True))
+    if len(first) * len(second) <= most:
+        return min(product(first, second), key=value)
+    first, second = ([side, side[::-1]] if is_free else [side] for side, is_free in zip(start, free, strict=True))
     best = min(product(first, second), key=value)
     while len(known) < most:
         moved, other = (tuple(_moved(side)) if is_free else () for side, is_free in zip(best, free, strict=True))
@@ -68,6 +72,18 @@ def search_shapes(
         else:
             break
     return best
+
+
+def _reached(shape: Shape, most: int) -> list[Shape]:
+    """The shapes that steps lead to, the nearest first; the search is given up beyond `most`."""
+    found = {shape: None}
+    for near in (queue := [shape]):
+        if len(found) > most:
+            break
+        fresh = [other for other in _moved(near) if other not in found]
+        found |= dict.fromkeys(fresh)
+        queue += fresh
+    return list(found)
 
 
 def _moved(shape: Shape) -> Iterator[Shape]:
