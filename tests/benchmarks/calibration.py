@@ -33,7 +33,7 @@ from tlinear import Calibration, FactorizedLinear, Linear
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from weights.activations import CALIBRATION, HELD_OUT, second_moments, tokens
-from weights.minilm import MATRICES, PARTS, MissingWeightsError, matrix, weights_file
+from weights.minilm import MATRICES, MissingWeightsError, matrix, weights_file
 
 SETTINGS = (("blocktt", 3), ("blocktt", 2), ("tt", 3), ("tucker", 3))
 BUDGETS = (0.1, 0.25, 0.5)
@@ -52,19 +52,14 @@ class Case:
     seconds: float
 
 
-def moment(kind: str, name: str) -> np.ndarray:
-    layer, part = name.split(".")
-    return second_moments(kind)[f"encoder.layer.{layer}.{PARTS[part]}"]
-
-
 @cache
 def calibration(name: str, ridge: float) -> Calibration:
-    return Calibration(second_moment=moment(CALIBRATION, name), ridge=ridge)
+    return Calibration(second_moment=second_moments(CALIBRATION)[name], ridge=ridge)
 
 
 def held_out_error(layer: FactorizedLinear, name: str) -> float:
     weight, dense = layer.weight.astype(np.float64).to_matrix(), matrix(name).astype(np.float64)
-    error, c = dense - weight, moment(HELD_OUT, name)
+    error, c = dense - weight, second_moments(HELD_OUT)[name]
     return float(np.sqrt(np.sum((error @ c) * error) / np.sum((dense @ c) * dense)))
 
 
@@ -156,7 +151,7 @@ def plot(path: str) -> None:
     _, axes = plt.subplots(figsize=(6.0, 3.6))
     for factorization, n_modes in SETTINGS:
         asked = {"factorization": factorization, "n_tensorized_modes": n_modes, "rank": budget}
-        inputs = Calibration(second_moment=moment(CALIBRATION, name), stop_tolerance=0.0, max_iterations=500)
+        inputs = Calibration(second_moment=second_moments(CALIBRATION)[name], stop_tolerance=0.0, max_iterations=500)
         history = compressed(name, inputs, **asked).decomposition.history
         axes.plot(range(1, len(history) + 1), history, label=f"{factorization}, {n_modes} + {n_modes} modes")
     axes.set(xlabel="iteration", ylabel="relative output error, on the calibration", xscale="log")

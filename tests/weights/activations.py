@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 from scipy.special import erf
-from weights.minilm import array, weights_file
+from weights.minilm import MATRICES, PARTS, array, weights_file
 
 LAYERS, HEADS, LENGTH = 6, 12, 128
 CALIBRATION, HELD_OUT = "calibration", "held-out"
@@ -139,15 +139,22 @@ def normed(x: np.ndarray, name: str) -> np.ndarray:
 
 
 @cache
-def second_moments(kind: str) -> dict[str, np.ndarray]:
-    """``X^T X`` in float64 of what each linear layer is given, by its name in the file, over all tokens of a kind."""
+def second_moments(kind: str, n_rows: int | None = None) -> dict[str, np.ndarray]:
+    """``X^T X`` in float64 of what each of `MATRICES` is given, over all rows of tokens of a kind, or some of all."""
+    wanted = {f"encoder.layer.{layer}.{PARTS[part]}": f"{layer}.{part}" for layer, part in map(split_name, MATRICES)}
     moments: dict[str, np.ndarray] = {}
 
     def see(name: str, x: np.ndarray) -> None:
-        flat = x.reshape(-1, x.shape[-1]).astype(np.float64)
-        moments[name] = moments.get(name, 0.0) + flat.T @ flat
+        if name in wanted:
+            flat = x.reshape(-1, x.shape[-1]).astype(np.float64)
+            moments[wanted[name]] = moments.get(wanted[name], 0.0) + flat.T @ flat
 
-    rows = tokens(kind)
+    rows = tokens(kind) if n_rows is None else tokens(kind)[:: len(tokens(kind)) // n_rows]
     for start in range(0, len(rows), 8):
         forward(rows[start : start + 8], see)
     return moments
+
+
+def split_name(name: str) -> tuple[str, str]:
+    layer, part = name.split(".")
+    return layer, part
