@@ -12,6 +12,7 @@ FLOORS = [
     ("errors",),
     ("arrays", "shapes"),
     ("ranks", "tensorization"),
+    ("candidates",),
     ("named_arrays", "arguments", "contraction", "algorithms"),
     ("formats", "optim"),
     ("call", "decomposition"),

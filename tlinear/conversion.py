@@ -19,7 +19,7 @@ from tlinear.linear import Linear
 from tlinear.shapes import resolve_shape
 from tlinear.tensorization import Shapes, Tensorization, search_shapes
 
-__all__ = ["factorize"]
+__all__ = ["copied_bias", "factorize", "inputs_of"]
 
 _TRIAL_ITERATIONS = 3
 """Of the algorithms that iterate, while shapes are compared."""
@@ -34,14 +34,14 @@ def factorize(
     *,
     factorization: str | type[FactorizedTensor],
     rank: Any,
-    tolerance: float | None,
-    allocation: Allocation,
-    calibration: Any,
-    tensorization: Tensorization,
-    rng: np.random.Generator | int | None,
-    options: Mapping[str, Any] | None,
-) -> tuple[Linear, Decomposition]:
-    """The dense layer with a copy of its bias in `dtype`, and its weight factorized in the shapes given or chosen."""
+    tolerance: float | None = None,
+    allocation: Allocation = "spectrum",
+    calibration: Calibration | None = None,
+    tensorization: Tensorization = "balanced",
+    rng: np.random.Generator | int | None = 0,
+    options: Mapping[str, Any] | None = None,
+) -> Decomposition:
+    """The weight of a dense layer factorized in the shapes given or chosen."""
     in_shape, out_shape = (
         resolve_shape(side, features, shape, n, pad)
         for side, features, shape, n in zip(
@@ -50,7 +50,6 @@ def factorize(
     )
     for name, array in dense.parameters().items():
         check_finite(array, name)
-    inputs = None if calibration is None else _inputs(calibration, dense)
     matrix = np.zeros((math.prod(in_shape), math.prod(out_shape)), _kept_dtype(dtype, dense.weight.dtype))
     matrix[: dense.in_features, : dense.out_features] = dense.weight.T
     asked = {
@@ -63,7 +62,7 @@ def factorize(
     }
     free = shapes[0] is None, shapes[1] is None
     _check_tensorization(tensorization, free, asked)
-    padded = None if inputs is None else inputs.padded(len(matrix))
+    padded = None if calibration is None else calibration.padded(len(matrix))
 
     def decomposed(shapes: Shapes) -> Decomposition:
         tensor = matrix.reshape(*shapes[0], *shapes[1])
@@ -73,8 +72,12 @@ def factorize(
     if tensorization == "search":
         found = _searched(matrix, (in_shape, out_shape), free, asked)
         result = min(result, decomposed(found), key=partial(_cost, tolerance=tolerance))
-    bias = None if dense.bias is None else dense.bias.astype(_kept_dtype(dtype, dense.bias.dtype))
-    return Linear.from_arrays(dense.weight, bias), result.freed(dense.weight, inputs)
+    return result
+
+
+def copied_bias(dense: Linear, dtype: DTypeLike | None) -> Array | None:
+    """A copy of the bias, in `dtype`."""
+    return None if dense.bias is None else dense.bias.astype(_kept_dtype(dtype, dense.bias.dtype))
 
 
 def _check_tensorization(tensorization: Any, free: tuple[bool, bool], asked: Mapping[str, Any]) -> None:
@@ -116,7 +119,10 @@ def _cost(result: Decomposition, tolerance: float | None) -> float:
     return result.relative_error if result.relative_output_error is None else result.relative_output_error
 
 
-def _inputs(calibration: Any, dense: Linear) -> Calibration:
+def inputs_of(dense: Linear, calibration: Any) -> Calibration | None:
+    """What a dense layer is calibrated by."""
+    if calibration is None:
+        return None
     inputs = Calibration.of(calibration)
     if inputs.in_features != dense.in_features:
         raise ShapeError(

@@ -15,7 +15,7 @@ from tlinear.call import check_weight, named_parameters, weight_and_bias
 from tlinear.contraction.options import Implementation, Mode, Options, PlanOptions
 from tlinear.contraction.plan import Plan
 from tlinear.contraction.search import plan
-from tlinear.conversion import factorize
+from tlinear.conversion import copied_bias, factorize, inputs_of
 from tlinear.decomposition import Allocation, Calibration, Decomposition
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.frozen import FrozenLinear
@@ -235,8 +235,10 @@ class FactorizedLinear(Layer):
         PlanOptions(implementation)
         check_flag("bias", bias)
         check_flag("auto_tensorize", auto_tensorize)
-        dense, result = factorize(
-            as_linear(linear, bias=bool(bias), transposed=transposed),
+        dense = as_linear(linear, bias=bool(bias), transposed=transposed)
+        inputs = inputs_of(dense, calibration)
+        result = factorize(
+            dense,
             (in_tensorized_features, out_tensorized_features),
             mode_counts(n_tensorized_modes) if auto_tensorize else (None, None),
             pad,
@@ -245,14 +247,15 @@ class FactorizedLinear(Layer):
             rank=rank,
             tolerance=tolerance,
             allocation=allocation,
-            calibration=calibration,
+            calibration=inputs,
             tensorization=tensorization,
             rng=rng,
             options=decomposition_options,
         )
         features = {"in_features": dense.in_features, "out_features": dense.out_features}
-        layer = cls.from_weight(result.tensor, dense.bias, implementation=implementation, **features)
-        layer.decomposition = result
+        bias_copy = copied_bias(dense, dtype)
+        layer = cls.from_weight(result.tensor, bias_copy, implementation=implementation, **features)
+        layer.decomposition = result.freed(dense.weight, inputs)
         return layer
 
     def to_linear(self) -> Linear:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, combinations, permutations, product
 from typing import Literal, TypeAlias
 
-__all__ = ["MOST_SHAPES", "Shapes", "Tensorization", "search_shapes"]
+__all__ = ["MOST_SHAPES", "Shape", "Shapes", "Tensorization", "search_shapes"]
 
 Tensorization: TypeAlias = Literal["balanced", "search"]
 Shape: TypeAlias = tuple[int, ...]

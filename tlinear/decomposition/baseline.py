@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from tlinear.decomposition.calibration import Calibration
 from tlinear.errors import DecompositionError, OptionError, ShapeError
 from tlinear.shapes import is_integer
 
-__all__ = ["LowRank", "is_quick", "low_rank_baseline"]
+__all__ = ["LowRank", "is_quick", "low_rank_baseline", "singular_values", "truncation_error"]
 
 _QUICK = 2**28
 """Of a matrix, the product of both sizes and the smaller: its singular values take less than a tenth of a second."""
@@ -83,16 +84,30 @@ def low_rank_baseline(matrix: ArrayLike, n_parameters: int, *, calibration: Any 
     wide = np.dtype(np.complex128 if m.dtype.kind == "c" else np.float64)
     m = times_power_of_two(m, -exponent_of(m), wide)
     rank = min(int(n_parameters) // sum(m.shape), *m.shape)
+    lost = truncation_error(singular_values(m), rank)
+    output_error = None if calibration is None else _output_error(m, rank, Calibration.of(calibration))
+    return LowRank(rank, rank * sum(m.shape), lost, output_error)
+
+
+def singular_values(matrix: Array) -> Array:
+    """Those of a matrix times a power of two that takes its entries near 1, the largest first."""
+    wide = np.dtype(np.complex128 if matrix.dtype.kind == "c" else np.float64)
+    return np.asarray(_lapack(np.linalg.svd, times_power_of_two(matrix, -exponent_of(matrix), wide), compute_uv=False))
+
+
+def truncation_error(values: Array, rank: int) -> float:
+    """The relative error of the best matrix of this rank, from the singular values; 0 of a matrix of zeros."""
+    norm = float(np.linalg.norm(values))
+    return float(np.linalg.norm(values[rank:])) / norm if norm > 0.0 else 0.0
+
+
+def _lapack(call: Callable[..., Any], matrix: Array, **options: Any) -> Any:
     try:
-        values = np.linalg.svd(m, compute_uv=False)
-        output_error = None if calibration is None else _output_error(m, rank, Calibration.of(calibration))
+        return call(matrix, **options)
     except np.linalg.LinAlgError as error:
         raise DecompositionError(
-            f"LAPACK failed on a matrix of shape {m.shape}. Rescale or perturb the weight slightly."
+            f"LAPACK failed on a matrix of shape {matrix.shape}. Rescale or perturb the weight slightly."
         ) from error
-    norm = float(np.linalg.norm(values))
-    lost = float(np.linalg.norm(values[rank:])) / norm if norm > 0.0 else 0.0
-    return LowRank(rank, rank * sum(m.shape), lost, output_error)
 
 
 def _output_error(weight: Array, rank: int, calibration: Calibration) -> float:
@@ -106,14 +121,14 @@ def _output_error(weight: Array, rank: int, calibration: Calibration) -> float:
     if calibration.is_zero:
         return 0.0
     root = np.linalg.cholesky(calibration.metric()).conj().T
-    left, values, right = np.linalg.svd(root @ m, full_matrices=False)
+    left, values, right = _lapack(np.linalg.svd, root @ m, full_matrices=False)
     kept = np.linalg.solve(root, left[:, :rank] * values[:rank]) @ right[:rank]
     return calibration.relative_output_error(m.astype(dtype), kept)
 
 
-def is_quick(shape: tuple[int, ...]) -> bool:
+def is_quick(shape: tuple[int, ...], patience: int = 1) -> bool:
     """Whether the singular values of such a matrix may be computed without being asked for."""
-    return math.prod(shape) * min(shape) <= _QUICK
+    return math.prod(shape) * min(shape) <= patience * _QUICK
 
 
 def agrees(source: Array, result: Array, error: float) -> bool:
