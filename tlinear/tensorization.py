@@ -27,10 +27,10 @@ def search_shapes(
 ) -> Shapes:
     """The best shapes of all, or that a descent from `start` finds, each side keeping its product and number of modes.
 
-    Where there are no more than `most`, all are tried.  Else it begins with the best of the orders ascending and
-    descending on either side.  A step moves a prime factor from one mode of a side to another, or exchanges two
-    modes, and is the best of all these; where none lowers the error, it is the best of those that do so on both sides
-    at once.  It ends where none of these does either.
+    Where there are no more than `most`, all are tried.  Else it begins with the best of `start` and the most unbalanced
+    shapes, of both sides ascending and descending.  A step moves a prime factor from one mode of a side to another,
+    or exchanges two modes, and is the best of all these; where none lowers the error, it is the best of those that
+    do so on both sides at once.  It ends where none of these does either.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def search_shapes(
     first, second = (_reached(side, most) if is_free else [side] for side, is_free in zip(start, free, strict=True))
     if len(first) * len(second) <= most:
         return min(product(first, second), key=value)
-    first, second = ([side, side[::-1]] if is_free else [side] for side, is_free in zip(start, free, strict=True))
+    first, second = (_extremes(side) if is_free else [side] for side, is_free in zip(start, free, strict=True))
     best = min(product(first, second), key=value)
     while len(known) < most:
         moved, other = (tuple(_moved(side)) if is_free else () for side, is_free in zip(best, free, strict=True))
@@ -72,6 +72,16 @@ def search_shapes(
         else:
             break
     return best
+
+
+def _extremes(shape: Shape) -> list[Shape]:
+    """A shape and the most unbalanced one of the same product and number of modes, each in both directions."""
+    rest, smallest = math.prod(shape), []
+    for _ in shape[1:]:
+        smallest.append(next(_primes(rest), 1))
+        rest //= smallest[-1]
+    skew = (*smallest, rest)
+    return list(dict.fromkeys([shape, shape[::-1], skew, skew[::-1]]))
 
 
 def _reached(shape: Shape, most: int) -> list[Shape]:
