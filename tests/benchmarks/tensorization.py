@@ -30,7 +30,6 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from weights.minilm import MATRICES, MissingWeightsError, matrix, weights_file
 
 SETTINGS = (("blocktt", 3), ("blocktt", 2), ("tt", 3), ("tucker", 2))
-BUDGETS = (0.1, 0.25, 0.5)
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,8 @@ def print_table(rows: Iterator[dict[str, str]], markdown: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="4 matrices and one budget")
+    parser.add_argument("--quick", action="store_true", help="4 matrices instead of 12")
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.25], help="0.25 unless given")
     parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     options = parser.parse_args()
     try:
@@ -130,7 +130,6 @@ def main() -> None:
     except MissingWeightsError as missing:
         raise SystemExit(str(missing)) from missing
     names = MATRICES[8:] if options.quick else MATRICES
-    budgets = BUDGETS[1:2] if options.quick else BUDGETS
     print(
         f"{processor()}, 1 thread; tlinear {tlinear.__version__}, python {platform.python_version()}, "
         f"numpy {np.__version__}"
@@ -141,7 +140,7 @@ def main() -> None:
             (
                 row(*setting, budget, [measure(name, *setting, budget) for name in names])
                 for setting in SETTINGS
-                for budget in budgets
+                for budget in options.budgets
             ),
             options.markdown,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -9,7 +10,7 @@ from typing import Any, Self
 from tlinear.arrays import Array
 from tlinear.decomposition.baseline import LowRank, agrees, is_quick, low_rank_baseline
 from tlinear.decomposition.calibration import Calibration
-from tlinear.errors import StateError
+from tlinear.errors import DecompositionError, StateError
 from tlinear.formats import FactorizedTensor
 from tlinear.ranks.rules import Rank
 
@@ -116,7 +117,8 @@ class Decomposition:
         """The same result free of its source, beside the baseline of `matrix` if that takes a few milliseconds only."""
         result = replace(self, _origin=None)
         if is_quick(matrix.shape):
-            result.__dict__["baseline"] = low_rank_baseline(matrix, self.n_parameters, calibration=calibration)
+            with suppress(DecompositionError):  # a layer is not lost for what stands beside it
+                result.__dict__["baseline"] = low_rank_baseline(matrix, self.n_parameters, calibration=calibration)
         return result
 
     def __getstate__(self) -> dict[str, Any]:
@@ -137,6 +139,6 @@ class Decomposition:
             lines.append(
                 f"a matrix of rank {self.baseline.rank} and {self.baseline.n_parameters:,} parameters: "
                 f"relative_error={self.baseline.relative_error:.6g}"
-                + ("" if outputs is None else f", and of another one relative_output_error={outputs:.6g}")
+                + ("" if outputs is None else f", calibrated relative_output_error={outputs:.6g}")
             )
         return "Decomposition(" + ",\n              ".join(lines) + ")"
