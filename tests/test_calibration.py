@@ -17,7 +17,15 @@ from tlinear.algorithms.quasi_newton import evened_out
 from tlinear.decomposition import low_rank_baseline
 from tlinear.decomposition.calibrated import Weighed
 from tlinear.decomposition.fitting import Fitting
-from tlinear.errors import CalibrationError, DTypeError, NonFiniteError, OptionError, ShapeError, TLinearError
+from tlinear.errors import (
+    CalibrationError,
+    DTypeError,
+    InfeasibleRankError,
+    NonFiniteError,
+    OptionError,
+    ShapeError,
+    TLinearError,
+)
 from tlinear.formats import FORMATS, find_format
 from tlinear.formats.rank_rules import rank_rules
 
@@ -99,6 +107,36 @@ def test_no_calibration_is_worse_on_itself_than_the_plain_result(
     assert plain.relative_output_error is None
     if not calibration.is_zero:
         assert all(late <= early for early, late in itertools.pairwise(result.history))
+
+
+@pytest.mark.parametrize("factorization", ["tucker", "tt", "blocktt"])
+@given(rng=generators, in_shape=sides, out_shape=sides, budget=st.sampled_from([0.3, 0.6, 0.9]), dtype=dtypes)
+@settings(max_examples=25)
+def test_a_budget_that_is_shared_out_by_the_inputs_is_kept_and_no_worse(
+    factorization, rng, in_shape, out_shape, budget, dtype
+):
+    tensor, n_in = kinds(rng, in_shape + out_shape, dtype), len(in_shape)
+    calibration = Calibration(samples=inputs(rng, math.prod(in_shape), dtype), max_iterations=12)
+    asked = {"n_in": n_in, **options_for(factorization)}
+    try:
+        plain = decompose(tensor, factorization, budget, **asked)
+    except InfeasibleRankError:
+        return
+    result = decompose(tensor, factorization, budget, calibration=calibration, **asked)
+    before = calibration.relative_output_error(as_matrix(tensor, n_in), as_matrix(plain.tensor.to_tensor(), n_in))
+    assert result.relative_output_error <= before
+    assert result.n_parameters <= budget * tensor.size
+
+
+@pytest.mark.parametrize("factorization", ["tucker", "tt"])
+def test_ranks_go_where_the_inputs_are(factorization):
+    """Of the first mode all but one place are nearly 0 in every input, so that it needs few ranks: no weight tells that."""
+    rng = np.random.default_rng(0)
+    tensor = normal(rng, (6, 4, 6, 4))
+    x = (normal(rng, (300, 6, 4)) * np.array([1.0, *[1e-3] * 5])[:, np.newaxis]).reshape(300, 24)
+    plain, result = (decompose(tensor, factorization, 0.3, n_in=2, calibration=c) for c in (None, x))
+    same_ranks = decompose(tensor, factorization, plain.rank, n_in=2, calibration=x)
+    assert result.relative_output_error < 0.01 < 0.3 < same_ranks.relative_output_error
 
 
 @given(generators, sides, sides, st.integers(1, 3), dtypes)

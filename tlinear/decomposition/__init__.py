@@ -185,9 +185,10 @@ def _decomposed(
     if rank is None and rules.form(()) is not None:
         raise RankError("Neither rank nor tolerance is given. Pass one of them, such as rank=0.1 or tolerance=1e-2.")
     bonds, fraction = resolve_bonds(rules, rank), as_budget(rules, rank)
-    if fraction is not None and allocation == "spectrum":
-        bonds = work.allocate(bonds, parameter_limit(rules, fraction))
-    return work.decomposition(work.fit(bonds)) if inputs is None else fit_calibrated(work, inputs, bonds)
+    limit = parameter_limit(rules, fraction) if fraction is not None and allocation == "spectrum" else None
+    if inputs is not None:
+        return fit_calibrated(work, inputs, bonds, limit)
+    return work.decomposition(work.fit(bonds if limit is None else work.allocate(bonds, limit)))
 
 
 def _or_error(call: Callable[[], Decomposition], source: Array) -> Decomposition:

@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from tlinear.algorithms.descent import Callback
+from tlinear.algorithms.hosvd import mode_product
 from tlinear.algorithms.quasi_newton import evened_out, quasi_newton
 from tlinear.algorithms.scaling import times_power_of_two
 from tlinear.arrays import Array
@@ -22,7 +24,11 @@ from tlinear.ranks.rules import Bonds
 __all__ = ["Weighed", "fit_calibrated"]
 
 
-def fit_calibrated(work: Fitting, calibration: Calibration, bonds: Bonds) -> Decomposition:
+_TRIAL = 10
+"""Iterations after which ranks are compared: by then those that are worth it are ahead."""
+
+
+def fit_calibrated(work: Fitting, calibration: Calibration, bonds: Bonds, limit: int | None = None) -> Decomposition:
     r"""The decomposition whose layer's outputs are close to those of the dense one.
 
     .. math:: \min_{\mathrm{operands}} \; \mathrm{tr} \, (M - \hat M)^H (C + \lambda I) (M - \hat M)
@@ -36,23 +42,27 @@ def fit_calibrated(work: Fitting, calibration: Calibration, bonds: Bonds) -> Dec
     :math:`L^H M`, and :math:`L^{-H}` goes into the operand that has this mode.  For a matrix that is
     the best there is; for TT and Tucker the descent starts there.
 
+    With a `limit` of the parameters, these are shared out from `bonds` twice: by the singular values of the weight,
+    and by those of the weight whitened mode by mode.  The latter is not the metric, and no way to find operands, but
+    tells which bonds are worth their parameters in it.  Both descend for a few iterations, and the better one goes on.
+
     Whichever has the smaller error on the calibration itself is returned, so that this is never larger than that of the
-    plain fit of these bonds.
+    plain fit of the bonds that are shared out by the weight alone.
     """
-    plain = work.fit(bonds)
     weighed = Weighed(work, calibration)
-    candidates = [plain]
-    if not calibration.is_zero:
-        start = min((plain, *weighed.closed_form(bonds)), key=lambda fit: weighed.objective(fit[0])[0])
-        operands, report = quasi_newton(
-            evened_out(start[0]),
-            weighed.objective,
-            max_iterations=calibration.max_iterations,
-            stop_tolerance=calibration.stop_tolerance,
-            callback=calibration.callback,
-        )
-        candidates.append((operands, report))
-    results = [weighed.decomposition(fit) for fit in candidates]
+    shared = [bonds] if limit is None else [work.allocate(bonds, limit)]
+    plain = work.fit(shared[0])
+    if calibration.is_zero:
+        return weighed.decomposition(plain)
+    if limit is not None:
+        shared = list(dict.fromkeys([*shared, weighed.whitened().allocate(bonds, limit)]))
+    starts = [min((work.fit(each), *weighed.closed_form(each)), key=weighed.square_error)[0] for each in shared]
+    if len(starts) > 1:
+        few = min(_TRIAL, calibration.max_iterations)
+        ends = [weighed.descend(start, few, None) for start in starts]
+        starts = [min(ends, key=weighed.square_error)[0]]
+    found = weighed.descend(starts[0], calibration.max_iterations, calibration.callback)
+    results = [weighed.decomposition(fit) for fit in (plain, found)]
     return min(results, key=lambda result: result.relative_output_error or 0.0)
 
 
@@ -91,6 +101,34 @@ class Weighed:
         weighed *= 2.0 / self.square
         gradients = tape.pull_back(weighed.reshape(self.work.scaled.shape))
         return value, {name: gradients[k] for k, name in enumerate(tensor.operands)}
+
+    def square_error(self, fit: Fit) -> float:
+        return self.objective(fit[0])[0]
+
+    def descend(self, operands: Mapping[str, Array], max_iterations: int, callback: Callback | None) -> Fit:
+        """Where L-BFGS comes to from these operands."""
+        return quasi_newton(
+            evened_out(operands),
+            self.objective,
+            max_iterations=max_iterations,
+            stop_tolerance=self.calibration.stop_tolerance,
+            callback=callback,
+        )
+
+    def whitened(self) -> Fitting:
+        r"""The tensor multiplied, along each input mode k, by the root of what the metric is in that mode alone,
+
+        .. math:: C_k[i, i'] = \sum_{i_j : j \ne k} (C + \lambda I)[i_1 .. i .. i_n, i_1 .. i' .. i_n] .
+        """
+        tensor, n_in = self.work.scaled, self.work.n_first
+        sides = tensor.shape[:n_in]
+        metric = self.metric.reshape(*sides, *sides)
+        for k in range(n_in):
+            both = [n_in if axis == k else axis for axis in range(n_in)]
+            values, vectors = np.linalg.eigh(np.einsum(metric, [*range(n_in), *both], [k, n_in]))
+            root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
+            tensor = mode_product(tensor, root, k)
+        return replace(self.work, source=np.ascontiguousarray(tensor), fits={})
 
     def closed_form(self, bonds: Bonds) -> list[Fit]:
         """The fit of ``L^H M``, taken back by ``L^-H`` in the operand of the input mode; none if there are more."""
