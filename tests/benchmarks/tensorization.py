@@ -29,7 +29,7 @@ from tlinear import FactorizedLinear, Linear
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from weights.minilm import MATRICES, MissingWeightsError, matrix, weights_file
 
-SETTINGS = (("blocktt", 3), ("blocktt", 2), ("tt", 3), ("tucker", 2))
+SETTINGS = (("blocktt", 3), ("blocktt", 2), ("tt", 3))
 
 
 @dataclass(frozen=True)
