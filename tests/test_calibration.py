@@ -87,7 +87,7 @@ def problem(factorization, tensor, n_in, calibration):
 
 @pytest.mark.parametrize("factorization", FACTORIZATIONS)
 @given(rng=generators, in_shape=sides, out_shape=sides, rank=st.integers(1, 4), dtype=dtypes, real=st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_no_calibration_is_worse_on_itself_than_the_plain_result(
     factorization, rng, in_shape, out_shape, rank, dtype, real
 ):
@@ -111,7 +111,7 @@ def test_no_calibration_is_worse_on_itself_than_the_plain_result(
 
 @pytest.mark.parametrize("factorization", ["tucker", "tt", "blocktt"])
 @given(rng=generators, in_shape=sides, out_shape=sides, budget=st.sampled_from([0.3, 0.6, 0.9]), dtype=dtypes)
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_a_budget_that_is_shared_out_by_the_inputs_is_kept_and_no_worse(
     factorization, rng, in_shape, out_shape, budget, dtype
 ):
@@ -140,7 +140,7 @@ def test_ranks_go_where_the_inputs_are(factorization):
 
 
 @given(generators, sides, sides, st.integers(1, 3), dtypes)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_the_output_error_is_that_of_the_samples(rng, in_shape, out_shape, rank, dtype):
     r"""C is a sum of N products an entry, and the trace one of n more: its rounding is at most
     ``gamma (|X| |D|)^2`` with ``gamma = 8 (N + n) eps``, 8 eps covering a complex product and sum.
@@ -161,7 +161,7 @@ def test_the_output_error_is_that_of_the_samples(rng, in_shape, out_shape, rank,
 
 @pytest.mark.parametrize("factorization", FACTORIZATIONS)
 @given(rng=generators, in_shape=sides, out_shape=sides, dtype=dtypes)
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_the_gradient_is_that_of_the_objective(factorization, rng, in_shape, out_shape, dtype):
     """Along one operand the objective is a parabola, whose slope is a difference of two values: exact but for rounding."""
     tensor, n_in = kinds(rng, in_shape + out_shape, dtype), len(in_shape)
@@ -182,7 +182,7 @@ def test_the_gradient_is_that_of_the_objective(factorization, rng, in_shape, out
 
 @pytest.mark.parametrize("factorization", ["tt", "tucker"])
 @given(rng=generators, n_in=st.integers(1, 6), n_out=st.integers(1, 6), dtype=dtypes, data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_of_a_matrix_the_start_is_the_best_of_its_rank(factorization, rng, n_in, n_out, dtype, data):
     r"""By Eckart and Young in the metric: ``|L^H (M - M')|`` is the norm of the singular values of ``L^H M`` left out.
 
@@ -203,7 +203,7 @@ def test_of_a_matrix_the_start_is_the_best_of_its_rank(factorization, rng, n_in,
 
 
 @given(generators, st.integers(2, 6), sides, st.integers(1, 3), dtypes)
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_samples_and_their_second_moment_say_the_same(rng, n_features, out_shape, rank, dtype):
     """Of integers X^H X is exact, and so is its quotient by a power of two: the same bits come of it."""
     x = rng.integers(-4, 5, (8, n_features)).astype(dtype)

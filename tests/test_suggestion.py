@@ -303,7 +303,7 @@ def test_a_large_matrix_is_not_compared_unasked(monkeypatch):
 
 @pytest.mark.parametrize("name", LOW_RANK)
 @given(rng=generators, limit=st.sampled_from([4, 9, 30, None]), n_in=rich, n_out=rich)
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_a_search_lists_what_it_tried_and_is_no_worse_than_its_start(name, rng, limit, n_in, n_out):
     weight = kinds(rng, (n_out, n_in))
     options = {"factorization": name, "weight": weight, "most_modes": 2, "decomposition_options": QUICK.get(name)}

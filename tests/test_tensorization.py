@@ -80,7 +80,7 @@ def layer_of(weight, tensorization, factorization, **asked):
 
 @pytest.mark.parametrize("factorization", FACTORIZATIONS)
 @given(generators, st.sampled_from([12, 16]), st.sampled_from([12, 18]), st.sampled_from([0.4, 0.7]))
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_a_search_is_never_worse_at_the_same_budget(factorization, rng, n_in, n_out, budget):
     weight = kinds(rng, (n_out, n_in))
     balanced, searched = (
@@ -94,7 +94,7 @@ def test_a_search_is_never_worse_at_the_same_budget(factorization, rng, n_in, n_
 
 @pytest.mark.parametrize("factorization", ["tucker", "tt", "blocktt"])
 @given(generators)
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_a_search_within_a_tolerance_takes_no_more_parameters(factorization, rng):
     weight = kinds(rng, (12, 12))
     balanced, searched = (

@@ -151,7 +151,7 @@ def plot(path: str) -> None:
     _, axes = plt.subplots(figsize=(6.0, 3.6))
     for factorization, n_modes in SETTINGS:
         asked = {"factorization": factorization, "n_tensorized_modes": n_modes, "rank": budget}
-        inputs = Calibration(second_moment=second_moments(CALIBRATION)[name], stop_tolerance=0.0, max_iterations=500)
+        inputs = Calibration(second_moment=second_moments(CALIBRATION)[name], stop_tolerance=0.0, max_iterations=300)
         history = compressed(name, inputs, **asked).decomposition.history
         axes.plot(range(1, len(history) + 1), history, label=f"{factorization}, {n_modes} + {n_modes} modes")
     axes.set(xlabel="iteration", ylabel="relative output error, on the calibration", xscale="log")
