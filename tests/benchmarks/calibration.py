@@ -164,6 +164,7 @@ def plot(path: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 matrices instead of 12")
+    parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="all of the table unless given")
     parser.add_argument("--ridge", type=float, default=1e-6, help="of the calibration")
     parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     parser.add_argument("--plot", metavar="FILE", help="draw the descent of one matrix instead")
@@ -182,7 +183,7 @@ def main() -> None:
             (
                 row(*setting, budget, [measure(name, *setting, budget, options.ridge) for name in names])
                 for setting in SETTINGS
-                for budget in BUDGETS
+                for budget in options.budgets
             ),
             options.markdown,
         )
