@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from tlinear import CPTensor, Decomposition, decompose
 from tlinear.algorithms.descent import EXACT
+from tlinear.algorithms.fallbacks import fallback, noting_fallbacks
 from tlinear.algorithms.report import relative_error
 from tlinear.errors import (
     DecompositionError,
@@ -400,7 +402,7 @@ REFUSED = {
         (np.ones((2, 2)), "tucker", 1),
         {"ridge": 1.0},
         OptionError,
-        r"'tucker' has no option ridge. Its options are \['max_iterations', 'stop_tolerance', 'svd'\]",
+        r"'tucker' has no option ridge. Its options are \['max_iterations', 'stop_tolerance', 'svd', 'callback'\]",
     ),
     "unknown options": ((np.ones((2, 2)), "cp", 1), {"tol": 1, "init": 2}, OptionError, "has no option init, tol"),
     "option of none": (
@@ -419,6 +421,79 @@ def test_what_has_no_decomposition_is_refused_by_name(arguments, options, error,
         decompose(*arguments, **options)
     assert isinstance(caught.value, TLinearError)
     assert isinstance(caught.value, (ValueError, TypeError))
+
+
+@pytest.mark.parametrize("factorization", FACTORIZATIONS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_unchecked_nan_and_infinity_end_in_an_error_and_never_in_a_result(factorization, bad):
+    tensor = np.random.default_rng(0).standard_normal((3, 4, 5))
+    asked = {"n_in": 2, "check_finite": False}
+    finite = decompose(tensor, factorization, rank_for(factorization, 2), **asked)
+    assert_same_numbers(finite, decompose(tensor, factorization, rank_for(factorization, 2), n_in=2))
+    tensor[1, 2, 3] = bad
+    with pytest.raises(NonFiniteError, match=r"tensor of shape \(3, 4, 5\) holds 1 entries"):
+        decompose(tensor, factorization, rank_for(factorization, 2), **asked)
+    with pytest.raises(NonFiniteError, match="holds 1 entries"):
+        decompose(tensor, factorization, rank_for(factorization, 2), **asked, calibration=np.ones((20, 12)))
+
+
+# ------------------------------------------------------------ what is told of the way
+
+
+@pytest.mark.parametrize("factorization", LOW_RANK)
+def test_a_fallback_is_told(monkeypatch, factorization):
+    """The same answer by another driver of LAPACK."""
+    tensor, svd = np.random.default_rng(0).standard_normal((3, 4, 5)), np.linalg.svd
+
+    def refuse(*args, **kwargs):
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    plain = decompose(tensor, factorization, 2, n_in=2)
+    monkeypatch.setattr(np.linalg, "svd", refuse)
+    result = decompose(tensor, factorization, 2, n_in=2)
+    monkeypatch.setattr(np.linalg, "svd", svd)
+    by_gesvd = "a singular value decomposition by gesvd, after gesdd had failed"
+    if by_gesvd in result.fallbacks:
+        assert f"fallback: {by_gesvd}" in repr(result)
+    else:
+        assert factorization == "cp"  # whose Gram matrices may do without
+    assert by_gesvd not in plain.fallbacks
+    assert abs(result.relative_error - plain.relative_error) < 1e-6
+
+
+def test_fallbacks_of_one_call_are_not_those_of_another():
+    with noting_fallbacks() as outer:
+        with noting_fallbacks() as inner:
+            fallback("b")
+            fallback("a")
+            fallback("b")
+        fallback("c")
+    assert (tuple(inner), tuple(outer)) == (("b", "a"), ("c",))
+    fallback("heard by nobody")
+
+
+@pytest.mark.parametrize("factorization", ["cp", "tucker"])
+def test_every_algorithm_that_iterates_calls_back(factorization):
+    tensor, seen = normal(np.random.default_rng(0), (4, 5, 6)), []
+
+    def callback(n, error):
+        seen.append(error)
+        return n == 2
+
+    result = decompose(tensor, factorization, 2, callback=callback, stop_tolerance=0.0)
+    assert (result.converged, result.n_iterations, result.stop_reason) == (False, 2, "the callback asked to stop")
+    assert tuple(seen) == result.history
+
+
+def test_a_result_says_what_there_is_to_know():
+    x = np.random.default_rng(0).standard_normal((40, 12))
+    result = decompose(np.ones((3, 4, 5)) + np.arange(5.0), "tt", 1, n_in=2, calibration=x)
+    assert re.fullmatch(
+        r"Decomposition\(TTTensor\(in=\(3, 4\), out=\(5,\), rank=\(1, 1, 1, 1\), parameters=12 of 60, float64\),\n"
+        r"              relative_error=\S+, (not )?converged after \d+ iterations: .*,\n"
+        r"              relative_output_error=\S+ on the calibration\)",
+        repr(result),
+    )
 
 
 @pytest.mark.parametrize("factorization", LOW_RANK)

@@ -11,7 +11,8 @@ PACKAGE = Path(tlinear.__file__).parent
 FLOORS = [
     ("errors", "micro"),
     ("arrays", "shapes"),
-    ("ranks",),
+    ("ranks", "tensorization"),
+    ("candidates",),
     ("named_arrays", "arguments", "contraction", "algorithms"),
     ("formats", "optim"),
     ("call", "decomposition"),

@@ -7,12 +7,14 @@ import re
 import numpy as np
 import pytest
 from algorithms.tensors import EPS, generators, kinds
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_formats import TensorRing
 
 from tlinear import CPTensor, FactorizedLinear, Linear, TLinearError, suggest_shapes, tensorize_shape
 from tlinear.algorithms.report import relative_error
+from tlinear.conversion import factorize
+from tlinear.decomposition import low_rank_baseline
 from tlinear.errors import FactorizationError, InfeasibleRankError, NonFiniteError, OptionError, RankError, ShapeError
 from tlinear.formats import FORMATS
 
@@ -258,13 +260,11 @@ def test_with_a_weight_as_many_candidates_are_decomposed_as_the_limit_says(limit
     """One for each pair of numbers of modes first, and then all others, the best of these pairs before others."""
     tried = []
 
-    class Counted(FactorizedLinear):
-        @classmethod
-        def from_linear(cls, linear, **kwargs):
-            tried.append((kwargs["in_tensorized_features"], kwargs["out_tensorized_features"]))
-            return super().from_linear(linear, **kwargs)
+    def counted(linear, shapes, *args, **kwargs):
+        tried.append(shapes)
+        return factorize(linear, shapes, *args, **kwargs)
 
-    monkeypatch.setattr("tlinear.suggestion.FactorizedLinear", Counted)
+    monkeypatch.setattr("tlinear.suggestion.factorize", counted)
     weight = np.random.default_rng(0).standard_normal((15, 12))
     found = suggest_shapes(12, 15, factorization="tt", rank=0.5, most_modes=2, weight=weight, limit=limit)
     # 12 = 3x4 = 2x6 in two orders each, 15 = 3x5 in two
@@ -280,6 +280,38 @@ def test_with_a_weight_as_many_candidates_are_decomposed_as_the_limit_says(limit
         best = {tuple(map(len, shapes)): error[shapes] for shapes in firsts}
         assert [best[n] for n in order] == sorted(best[n] for n in order)
         assert [n for n, _ in itertools.groupby(numbers)] == order
+
+
+@given(features, features, factorizations, ranks, generators, weight_dtypes)
+def test_the_best_matrix_of_as_many_parameters_stands_beside_each(n_in, n_out, name, rank, rng, dtype):
+    """No train of one mode a side has more, and by Eckart and Young none is better."""
+    weight = kinds(rng, (n_out, n_in)).astype(dtype)
+    options = {"decomposition_options": QUICK.get(name), "weight": weight, "most_modes": 2, "limit": 4}
+    for suggestion in suggestions_or_none(n_in, n_out, factorization=name, rank=rank, **options) or ():
+        baseline = low_rank_baseline(weight, suggestion.n_parameters)
+        assert suggestion.matrix_error == baseline.relative_error
+        assert f"matrix={suggestion.matrix_error:.4f}" in repr(suggestion)
+
+
+def test_a_large_matrix_is_not_compared_unasked(monkeypatch):
+    monkeypatch.setattr("tlinear.decomposition.baseline._QUICK", 10)
+    weight = np.random.default_rng(0).standard_normal((10, 12))
+    found = suggest_shapes(12, 10, factorization="tt", rank=2, weight=weight, limit=1)[0]
+    assert found.matrix_error is None
+    assert "matrix=" not in repr(found)
+
+
+@pytest.mark.parametrize("name", LOW_RANK)
+@given(rng=generators, limit=st.sampled_from([4, 9, 30, None]), n_in=rich, n_out=rich)
+@settings(max_examples=6)
+def test_a_search_lists_what_it_tried_and_is_no_worse_than_its_start(name, rng, limit, n_in, n_out):
+    weight = kinds(rng, (n_out, n_in))
+    options = {"factorization": name, "weight": weight, "most_modes": 2, "decomposition_options": QUICK.get(name)}
+    searched = suggest_shapes(n_in, n_out, rank=0.7, **options, tensorization="search", limit=limit)
+    assert len(set(map(modes, searched))) == len(searched) <= (limit or 4 * 128)
+    assert [sort_key(s, "error") for s in searched] == sorted(sort_key(s, "error") for s in searched)
+    firsts = suggest_shapes(n_in, n_out, rank=0.7, **options, limit=4)
+    assert searched[0].relative_error <= firsts[0].relative_error + 1e-4  # the decimals that are compared
 
 
 @pytest.mark.parametrize("exponent", [-600, 600])
@@ -363,6 +395,8 @@ WEIGHT = np.ones((10, 12))
         ({"sort_by": "error"}, OptionError, r"sort_by='error', but there is no weight .* Pass weight="),
         ({"limit": 0}, OptionError, r"limit=0 is not a number of suggestions\. Pass an int >= 1, or None"),
         ({"limit": 2.0}, OptionError, r"limit=2\.0 is not a number of suggestions"),
+        ({"tensorization": "best"}, OptionError, r"tensorization='best' is not known\. Choose 'balanced' or 'search'"),
+        ({"tensorization": "search"}, OptionError, r"tensorization='search', but there is no weight to try shapes on"),
         ({"decomposition_options": {}}, OptionError, r"decomposition_options are given, but no weight"),
         ({"weight": np.ones(12)}, ShapeError, r"shape \(12,\), but must be .* = \(10, 12\)\. Pass the features"),
         ({"weight": WEIGHT.T}, ShapeError, r"shape \(12, 10\), but must be .* = \(10, 12\)\. Pass its transpose\."),

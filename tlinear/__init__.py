@@ -5,6 +5,7 @@ the layer's input is contracted with the factors directly.  Start with :mod:`tli
 which is the whole layer in one page.
 """
 
+from tlinear.decomposition import Calibration as Calibration
 from tlinear.decomposition import Decomposition as Decomposition
 from tlinear.decomposition import decompose as decompose
 from tlinear.errors import TLinearError as TLinearError

@@ -6,6 +6,7 @@ quotes both sides of the disagreement and ends with the remedy.
 """
 
 __all__ = [
+    "CalibrationError",
     "DTypeError",
     "DecompositionError",
     "FactorizationError",
@@ -60,6 +61,10 @@ class DTypeError(TLinearError, TypeError):
 
 class NonFiniteError(TLinearError, ValueError):
     """An array to be decomposed holds NaN or infinity."""
+
+
+class CalibrationError(TLinearError, ValueError):
+    """Data to calibrate by hold no input, or are no second moment, or might be either samples or a second moment."""
 
 
 class OptionError(TLinearError, TypeError):

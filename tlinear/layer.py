@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -12,17 +12,18 @@ from numpy.typing import ArrayLike, DTypeLike
 from tlinear.arguments import check_bias, check_features, check_flag
 from tlinear.arrays import Array, compute_dtype, inexact_dtype
 from tlinear.call import check_weight, named_parameters, weight_and_bias
-from tlinear.contraction.options import Implementation, Memory, Mode, Optimize, PlanOptions
+from tlinear.contraction.options import Implementation, Mode, Options, PlanOptions
 from tlinear.contraction.plan import Plan
 from tlinear.contraction.search import plan
-from tlinear.conversion import factorize
-from tlinear.decomposition import Allocation, Decomposition
+from tlinear.conversion import copied_bias, factorize, inputs_of
+from tlinear.decomposition import Allocation, Calibration, Decomposition
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.frozen import FrozenLinear
 from tlinear.functional import Pullback, Trace, Wrt, linear_forward, linear_jvp, linear_trace, linear_vjp
 from tlinear.linear import Layer, Linear, as_linear, uniform
 from tlinear.ranks.rules import Rank
 from tlinear.shapes import as_shape, mode_counts
+from tlinear.tensorization import Tensorization
 
 __all__ = ["FactorizedLinear"]
 
@@ -146,7 +147,9 @@ class FactorizedLinear(Layer):
         rank: Any = None,
         tolerance: float | None = None,
         allocation: Allocation = "spectrum",
+        calibration: ArrayLike | Calibration | None = None,
         auto_tensorize: bool = True,
+        tensorization: Tensorization = "balanced",
         n_tensorized_modes: int | tuple[int, int] = 2,
         in_tensorized_features: Sequence[int] | None = None,
         out_tensorized_features: Sequence[int] | None = None,
@@ -177,8 +180,14 @@ class FactorizedLinear(Layer):
         allocation : {'spectrum', 'proportional'}
             How a budget is shared: by the weight's singular values, which makes the error small, or by the modes,
             as in a new layer, which is better for fine-tuning at a small budget.
+        calibration : array of shape (..., in_features) or Calibration, optional
+            Inputs of the layer: the error of its outputs on them is made small, instead of that of its weight.
+            It needs a rank, not a tolerance.  See :class:`Calibration`.
         auto_tensorize : bool
             Choose the shape of a side that is not given; when False, both must be given.
+        tensorization : {'balanced', 'search'}
+            Which modes are chosen: the most balanced ones; or those, in size and order, that lose least of the weight
+            at the budget, or take the fewest parameters within the tolerance, of at most 128 shapes that are tried.
         n_tensorized_modes : int or (int, int)
             How many modes to choose, on both sides or on the input's and the output's.
         in_tensorized_features, out_tensorized_features : sequence of int, optional
@@ -226,8 +235,10 @@ class FactorizedLinear(Layer):
         PlanOptions(implementation)
         check_flag("bias", bias)
         check_flag("auto_tensorize", auto_tensorize)
-        dense, result = factorize(
-            as_linear(linear, bias=bool(bias), transposed=transposed),
+        dense = as_linear(linear, bias=bool(bias), transposed=transposed)
+        inputs = inputs_of(dense, calibration)
+        result = factorize(
+            dense,
             (in_tensorized_features, out_tensorized_features),
             mode_counts(n_tensorized_modes) if auto_tensorize else (None, None),
             pad,
@@ -236,12 +247,15 @@ class FactorizedLinear(Layer):
             rank=rank,
             tolerance=tolerance,
             allocation=allocation,
+            calibration=inputs,
+            tensorization=tensorization,
             rng=rng,
             options=decomposition_options,
         )
         features = {"in_features": dense.in_features, "out_features": dense.out_features}
-        layer = cls.from_weight(result.tensor, dense.bias, implementation=implementation, **features)
-        layer.decomposition = result
+        bias_copy = copied_bias(dense, dtype)
+        layer = cls.from_weight(result.tensor, bias_copy, implementation=implementation, **features)
+        layer.decomposition = result.freed(dense.weight, inputs)
         return layer
 
     def to_linear(self) -> Linear:
@@ -380,15 +394,6 @@ class FactorizedLinear(Layer):
             f"parameters={self.n_parameters:,} of {dense:,} dense, compression={dense / self.n_parameters:.2f}x, "
             f"{self.weight.dtype})"
         )
-
-
-class Options(TypedDict, total=False):
-    """The fields of :class:`PlanOptions`, any of them."""
-
-    implementation: Implementation
-    optimize: Optimize
-    memory: Memory
-    memory_limit: int | None
 
 
 def _modes(shape: tuple[int, ...], features: int) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from itertools import chain, islice, permutations, product
+from functools import cache, cached_property
+from itertools import permutations
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -17,28 +16,27 @@ from numpy.typing import ArrayLike
 from tlinear.algorithms.report import relative_error
 from tlinear.algorithms.scaling import exponent_of, times_power_of_two
 from tlinear.arrays import Array, check_finite, compute_dtype, to_inexact
+from tlinear.candidates import candidates, explore, explore_by_search
 from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import plan
+from tlinear.conversion import factorize
+from tlinear.decomposition.baseline import is_quick, singular_values, truncation_error
 from tlinear.errors import InfeasibleRankError, OptionError, RankError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.formats.rank_rules import rank_rules
-from tlinear.layer import FactorizedLinear
 from tlinear.linear import Linear
 from tlinear.ranks.resolve import resolve_bonds
 from tlinear.ranks.rules import Bonds, Rank
 from tlinear.shapes import is_integer, tensorize_shape
+from tlinear.tensorization import Shape, Shapes, Tensorization
 
 __all__ = ["Criterion", "Suggestion", "suggest_shapes"]
 
 Criterion: TypeAlias = Literal["error", "parameters", "flops"]
-Shape: TypeAlias = tuple[int, ...]
-Candidate: TypeAlias = tuple[Shape, Shape]
 SortKey: TypeAlias = Callable[["Suggestion"], tuple[float, ...]]
 
-_FACTORIZATIONS = 3
-"""How many exact factorizations of a side are tried for each number of modes."""
-_PERMUTED = 3
-"""The most modes of which all orders are tried."""
+_PATIENCE = 64
+"""How many times as long the singular values may take here, beside decompositions, as where nobody has asked."""
 _DECIMALS = 4
 """Of the errors that are printed and compared."""
 
@@ -63,6 +61,9 @@ class Suggestion:
         Real floating-point operations of one forward call with ``implementation="factorized"``.
     relative_error : float or None
         ``|W - W'| / |W|`` in the Frobenius norm, W' being the layer's dense weight without its padding.
+    matrix_error : float or None
+        That of the best plain low-rank matrix with no more parameters; None without a weight, or one so large
+        that its singular values would take longer than the decompositions.
     """
 
     factorization: str | type[FactorizedTensor]
@@ -74,6 +75,7 @@ class Suggestion:
     n_parameters: int
     flops: int
     relative_error: float | None = None
+    matrix_error: float | None = None
 
     @property
     def compression(self) -> float:
@@ -88,6 +90,7 @@ class Suggestion:
 
     def __repr__(self) -> str:
         error = "" if self.relative_error is None else f"error={self.relative_error:.{_DECIMALS}f}, "
+        error += "" if self.matrix_error is None else f"matrix={self.matrix_error:.{_DECIMALS}f}, "
         count = f"parameters={self.n_parameters:>9,} ({self.compression:8.2f}x), flops={self.flops:>11,}"
         padding = f", padding={self.padding:.2%}" if self.padding else ""
         rank = "" if self.rank is None else f", rank={self.rank}"
@@ -107,11 +110,12 @@ def suggest_shapes(
     batch_size: int = 1,
     sort_by: Criterion | None = None,
     limit: int | None = 16,
+    tensorization: Tensorization = "balanced",
     decomposition_options: Mapping[str, Any] | None = None,
 ) -> tuple[Suggestion, ...]:
     """The shapes that a layer's weight could be factorized in, the best first.
 
-    Candidates are all pairs of numbers of modes, from one to `most_modes` on either side, with up to three
+    Shapess are all pairs of numbers of modes, from one to `most_modes` on either side, with up to three
     exact factorizations of each side, the most balanced ones as :func:`tlinear.tensorize_shape` compares them, and
     the padded one where `pad` allows it; each in ascending and in descending order, and of up to three modes in
     every order.  Those that exceed the budget even with rank 1 are left out.
@@ -127,7 +131,8 @@ def suggest_shapes(
     More modes are not better by themselves.  At equal parameters the least error of a trained weight is
     often that of one mode on each side, which is among the candidates: TT and CP are then the truncated singular
     value decomposition of the matrix.  (BlockTT of one pair of modes is the dense matrix, above any budget below 1.)
-    Nor is the error everything: it weighs all entries alike, and does not say what the layer can learn.
+    So the error of the best matrix of as many parameters stands beside each.  Nor is the error everything: it weighs
+    all entries alike, and does not say what the layer can learn.
 
     Parameters
     ----------
@@ -150,6 +155,9 @@ def suggest_shapes(
     limit : int or None
         How many suggestions to list at most, and with a weight how many shapes to decompose.  None is all of them,
         which may be hundreds.
+    tensorization : {'balanced', 'search'}
+        With a weight: which shapes are decomposed after the first of every pair of numbers of modes: the most balanced
+        ones, or those that lead from the best of these to less error; see :func:`~tlinear.tensorization.search_shapes`.
     decomposition_options : dict, optional
         Passed to :func:`tlinear.decompose`.  A shape that it refuses with a :class:`RankError`, such as one without
         the `fixed_modes`, is left out.
@@ -180,6 +188,7 @@ def suggest_shapes(
 
     Of a Kronecker product, BlockTT finds the modes of the factors.  The suggestion is used as it is:
 
+    >>> from tlinear import FactorizedLinear
     >>> rng = np.random.default_rng(0)
     >>> linear = Linear.from_arrays(np.kron(rng.standard_normal((2, 6)), rng.standard_normal((5, 2))))
     >>> best = suggest_shapes(12, 10, factorization="blocktt", rank=1, weight=linear.weight)[0]
@@ -195,15 +204,21 @@ def suggest_shapes(
         raise OptionError(f"limit={limit!r} is not a number of suggestions. Pass an int >= 1, or None for all.")
     if weight is None and decomposition_options is not None:
         raise OptionError("decomposition_options are given, but no weight to decompose. Pass weight=linear.weight.")
+    if tensorization not in get_args(Tensorization):
+        raise OptionError(f"tensorization={tensorization!r} is not known. Choose 'balanced' or 'search'.")
+    if tensorization == "search" and weight is None:
+        raise OptionError("tensorization='search', but there is no weight to try shapes on. Pass weight=linear.weight.")
     tensorize_shape(1, 1, pad=pad)  # refuses a pad that is none
     matrix = None if weight is None else _matrix(weight, in_features, out_features)
     key = _sort_key(sort_by, matrix is not None, rank)
     features = int(in_features), int(out_features)
     search = _Search(factorization, *features, rank, pad, batch_size, matrix, decomposition_options)
     search.check_rank()
-    groups = _candidates(search, most_modes, ordered=matrix is not None or not _modes_are_alike(search.cls))
-    refused: dict[Candidate, RankError] = {}
-    found = _explore(groups, search.suggestion, refused, key, None if matrix is None else limit)
+    ordered = matrix is not None or not _modes_are_alike(search.cls)
+    groups = candidates(features, most_modes, pad, ordered=ordered)
+    refused: dict[Shapes, RankError] = {}
+    visit = explore if tensorization == "balanced" else explore_by_search
+    found = visit(groups, search.suggestion, refused, key, None if matrix is None else limit)
     if not found:
         raise _none_left(search, refused)
     return tuple(sorted(found if matrix is not None else _distinct(found), key=key)[:limit])
@@ -244,7 +259,15 @@ class _Search:
         network, rank = self.cls.network_for(in_shape, out_shape, bonds), self.cls.rank_of_bonds(bonds)
         planned = plan(network.with_input(), PlanOptions("factorized"), batch_size=self.batch_size, dtype=dtype)
         layer = self.factorization, self.in_features, self.out_features
-        return Suggestion(*layer, in_shape, out_shape, rank, network.n_parameters, planned.flops, error)
+        n, values = network.n_parameters, self.singular_values
+        matrix_error = None if values is None else truncation_error(values, n // (self.in_features + self.out_features))
+        return Suggestion(*layer, in_shape, out_shape, rank, n, planned.flops, error, matrix_error)
+
+    @cached_property
+    def singular_values(self) -> Array | None:
+        """Of the matrix, where there is one that is not too large."""
+        small = self.matrix is not None and is_quick(self.matrix.shape, _PATIENCE)
+        return singular_values(self.matrix) if small and self.matrix is not None else None
 
     def _bonds(self, in_shape: Shape, out_shape: Shape) -> Bonds:
         dense = self.in_features * self.out_features
@@ -252,62 +275,22 @@ class _Search:
 
     def _fit(self, matrix: Array, in_shape: Shape, out_shape: Shape) -> tuple[Bonds, float]:
         """The bonds of the layer made of the matrix, and its relative error without the padding."""
-        weight = FactorizedLinear.from_linear(
+        shapes, n_modes = (in_shape, out_shape), (len(in_shape), len(out_shape))
+        result = factorize(
             Linear.from_arrays(matrix),
-            rank=self.rank,
-            in_tensorized_features=in_shape,
-            out_tensorized_features=out_shape,
-            pad=self.pad,
+            shapes,
+            n_modes,
+            self.pad,
+            None,
             factorization=self.cls,
-            decomposition_options=self.options,
-        ).weight
+            rank=self.rank,
+            options=self.options,
+        )
+        weight = result.tensor
         wide, exponent = np.result_type(matrix.dtype, np.float64), exponent_of(matrix)
-        result = weight.astype(wide).to_matrix()[: self.out_features, : self.in_features]
-        error = relative_error(*(times_power_of_two(array, -exponent, wide) for array in (matrix, result)))
+        compressed = weight.astype(wide).to_matrix()[: self.out_features, : self.in_features]
+        error = relative_error(*(times_power_of_two(array, -exponent, wide) for array in (matrix, compressed)))
         return weight.bonds, error
-
-
-def _candidates(search: _Search, most_modes: int, *, ordered: bool) -> list[list[Candidate]]:
-    """The shapes to compare, a list for each pair of numbers of modes; few modes and balanced shapes come first."""
-    in_sides, out_sides = (
-        {n: shapes for n in range(1, most_modes + 1) if (shapes := _side(features, n, search.pad, ordered=ordered))}
-        for features in (search.in_features, search.out_features)
-    )
-
-    def place(pair: Candidate) -> int:
-        return sum(sides[len(shape)].index(shape) for sides, shape in zip((in_sides, out_sides), pair, strict=True))
-
-    counts = sorted(product(in_sides, out_sides), key=sum)
-    return [sorted(product(in_sides[n], out_sides[m]), key=place) for n, m in counts]
-
-
-def _side(features: int, n_modes: int, pad: bool | float, *, ordered: bool) -> list[Shape]:
-    """The shapes of one side, the most balanced first, each ascending, then descending, then in its other orders."""
-    sizes_tried = heapq.nsmallest(_FACTORIZATIONS, _factorizations(features, n_modes, 2), key=_imbalance)
-    with suppress(ShapeError):  # no padded shape is near enough
-        sizes_tried.append(tensorize_shape(features, n_modes, pad=pad))
-    shapes: list[Shape] = []
-    for sizes in sorted(set(sizes_tried), key=_imbalance):
-        others = sorted(permutations(sizes)) if n_modes <= _PERMUTED else []
-        shapes += dict.fromkeys([sizes, sizes[::-1], *others]) if ordered else [sizes]
-    return shapes
-
-
-def _factorizations(features: int, n_modes: int, smallest: int) -> Iterator[Shape]:
-    """Every way to write `features` as a product of `n_modes` ascending sizes, none below `smallest`."""
-    if n_modes == 1:
-        yield (features,)
-        return
-    size = smallest
-    while size**n_modes <= features:
-        if features % size == 0:
-            yield from ((size, *larger) for larger in _factorizations(features // size, n_modes - 1, size))
-        size += 1
-
-
-def _imbalance(sizes: Shape) -> tuple[int, int, int]:
-    """As :func:`tlinear.tensorize_shape` compares shapes."""
-    return max(sizes), sum(sizes), -min(sizes)
 
 
 @cache
@@ -324,31 +307,6 @@ def _modes_are_alike(cls: type[FactorizedTensor]) -> bool:
 
     names = range(len(cls.bond_labels(2, 2)))
     return any(operands((2, 3), names) == operands((3, 2), renamed) for renamed in permutations(names))
-
-
-def _explore(
-    groups: Sequence[Sequence[Candidate]],
-    evaluate: Callable[[Shape, Shape], Suggestion],
-    refused: dict[Candidate, RankError],
-    key: SortKey,
-    limit: int | None,
-) -> list[Suggestion]:
-    """The first of each group, then the others of the best group, the second best, .., up to `limit` in all.
-
-    A candidate that has no rank does not count, and goes to `refused`.
-    """
-
-    def evaluated(group: Sequence[Candidate]) -> Iterator[Suggestion]:
-        for candidate in group:
-            try:
-                yield evaluate(*candidate)
-            except RankError as error:
-                refused[candidate] = error
-
-    firsts = ((first, walk) for walk in map(evaluated, groups) for first in islice(walk, 1))
-    begun = sorted(islice(firsts, limit), key=lambda pair: key(pair[0]))
-    others = chain.from_iterable(walk for _, walk in begun)
-    return list(islice(chain((first for first, _ in begun), others), limit))
 
 
 def _distinct(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
@@ -386,10 +344,10 @@ def _matrix(weight: ArrayLike, in_features: int, out_features: int) -> Array:
     return matrix
 
 
-def _none_left(search: _Search, refused: Mapping[Candidate, RankError]) -> RankError:
+def _none_left(search: _Search, refused: Mapping[Shapes, RankError]) -> RankError:
     """Why every candidate was refused: the reason of the one that has the fewest parameters at rank 1."""
 
-    def least(candidate: Candidate) -> int:
+    def least(candidate: Shapes) -> int:
         ones = (1,) * len(search.cls.bond_labels(*map(len, candidate)))
         return search.cls.network_for(*candidate, ones).n_parameters
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlinear.algorithms.descent import EXACT
+from tlinear.algorithms.fallbacks import fallback
 from tlinear.arrays import Array
 from tlinear.ranks.rules import Bonds
 
@@ -99,6 +100,7 @@ def allocate_chain(
     try:
         found = _search(tensor, start, min(limit, _cost(tensor.shape, (1, *most, 1))), most)
     except np.linalg.LinAlgError:  # what cannot be tried is not proposed
+        fallback("ranks in proportion to the sizes, after the eigenvectors of a trial had failed")
         return start
     return found if found != start and error(found) < least else start
 

@@ -13,6 +13,7 @@ from tlinear.algorithms.cp_compression import compress
 from tlinear.algorithms.cp_gauss_newton import Damped, gauss_newton_step
 from tlinear.algorithms.cp_gevd import cp_gevd
 from tlinear.algorithms.descent import EXACT, STOPPED, Callback, check_option, descend
+from tlinear.algorithms.fallbacks import fallback
 from tlinear.algorithms.hosvd import unfold
 from tlinear.algorithms.kruskal import Kruskal, Target
 from tlinear.algorithms.report import Report
@@ -224,7 +225,7 @@ class _Descent:
 def _first_start(within: _Descent, rank: int, rng: np.random.Generator, enough: float) -> Kruskal:
     """The best of the starts that are computed, by the error after one sweep."""
     best = within.from_zero(_initial_factors(within.target.tensor, rank, rng, spectral=True))
-    error = None
+    error, spectral = None, best.factors
     for factors in cp_gevd(within.target.tensor, rank):
         if error is None:
             error = within.swept(best).error
@@ -236,6 +237,8 @@ def _first_start(within: _Descent, rank: int, rng: np.random.Generator, enough: 
             break
         if error <= enough:
             break
+    if error is not None and best.factors is spectral:
+        fallback("singular vectors as a start, which were better after a sweep than the algebraic one")
     return best
 
 

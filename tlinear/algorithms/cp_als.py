@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tlinear.algorithms.fallbacks import fallback
 from tlinear.algorithms.kruskal import Kruskal, Target, gram, mttkrps, normalized
 from tlinear.arrays import Array
 
@@ -79,6 +80,7 @@ def _solve(gram: Array, product: Array, previous: Array, ridge: float) -> Array:
     try:
         return np.linalg.solve(system, target).T
     except np.linalg.LinAlgError:
+        fallback("the singular system of a sweep solved by conjugate gradients")
         return _approach(gram, product, previous, ridge)
 
 

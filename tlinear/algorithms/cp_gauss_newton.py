@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tlinear.algorithms.fallbacks import fallback
 from tlinear.algorithms.kruskal import Kruskal, Target, cp_product, mttkrps, normalized
 from tlinear.arrays import Array
 
@@ -155,6 +156,7 @@ class _Model:
         try:
             inverse = np.linalg.inv(self.own + damped * identity)
         except np.linalg.LinAlgError:
+            fallback("a Gauss-Newton step without a preconditioner, whose blocks were singular")
             inverse = np.broadcast_to(identity, self.own.shape)
         conjugate = self.factors.conj()
 

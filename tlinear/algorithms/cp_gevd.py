@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tlinear.algorithms.fallbacks import fallback
 from tlinear.algorithms.truncated_svd import leading_subspace
 from tlinear.arrays import Array
 
@@ -85,6 +86,7 @@ def cp_gevd(tensor: Array, rank: int) -> Iterator[list[Array]]:
             vectors = _eigenvectors(numerator, denominator)
             rows = np.linalg.lstsq(vectors, within.reshape(rank, -1))[0]
         except np.linalg.LinAlgError:
+            fallback("an algebraic start passed over, whose quotient of slices was singular")
             # a singular denominator says nothing about another
             continue
         factors = dict(_split(rows, [k for group in groups[1:] for k in group], tensor.shape))

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from tlinear.algorithms.descent import EXACT, check_option, descend
+from tlinear.algorithms.descent import EXACT, STOPPED, Callback, check_option, descend
 from tlinear.algorithms.hosvd import Partial, factor_matrix, st_hosvd, truncation_order, tucker_halves
 from tlinear.algorithms.report import CANCELS, Report, product_error
 from tlinear.algorithms.scaling import norm_of
@@ -31,6 +31,7 @@ def hooi(
     max_iterations: int = 25,
     stop_tolerance: float | None = None,
     svd: Method = "auto",
+    callback: Callback | None = None,
 ) -> tuple[Array, list[Array], Report]:
     r"""Core, isometric factors and report: the best factor of each mode in turn, the others fixed.
 
@@ -63,6 +64,9 @@ def hooi(
         for a tensor of at most 2^17 entries, which takes little time.
     svd : {'auto', 'qr', 'randomized'}
         See :func:`tlinear.algorithms.truncated_svd.leading_left`.
+    callback : callable, optional
+        Called with the number of sweeps from a start and the relative error, after each.  What it is true for is the
+        last, and no other start is tried.
 
     Returns
     -------
@@ -117,10 +121,11 @@ def hooi(
             replace(target, order=one).sweep,
             max_iterations=max_iterations,
             stop_tolerance=stop_tolerance,
+            callback=callback,
         )
         if best is None or found[0].error < best[0].error:
             best = found
-        if best[0].error <= EXACT:
+        if best[0].error <= EXACT or found[1].stop_reason == STOPPED:
             break
     end, report = cast(tuple[_Tucker, Report], best)
     return end.core, end.factors, replace(report, is_projection=True)

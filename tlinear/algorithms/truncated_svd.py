@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from tlinear.algorithms.fallbacks import fallback
 from tlinear.algorithms.unfolding import Unfolding
 from tlinear.arrays import Array
 from tlinear.errors import DecompositionError, OptionError
@@ -294,6 +295,8 @@ def _svd(matrix: Array) -> tuple[Array, Array]:
         return left, values
     except np.linalg.LinAlgError:
         from scipy import linalg
+
+        fallback("a singular value decomposition by gesvd, after gesdd had failed")
     try:
         left, values, _ = linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd", check_finite=False)
         return left, values

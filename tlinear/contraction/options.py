@@ -6,20 +6,29 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 
 from opt_einsum import paths
 
 from tlinear.errors import ImplementationError, OptionError
 from tlinear.shapes import is_integer
 
-__all__ = ["Implementation", "Memory", "Mode", "Optimize", "PlanOptions", "check_mode", "is_training"]
+__all__ = ["Implementation", "Memory", "Mode", "Optimize", "Options", "PlanOptions", "check_mode", "is_training"]
 
 Implementation: TypeAlias = Literal["factorized", "reconstructed", "auto"]
 Mode: TypeAlias = Literal["forward", "training", "parameters", "frozen"]
 Memory: TypeAlias = Literal["store", "recompute", "auto"]
 Path: TypeAlias = tuple[tuple[int, ...], ...]
 Optimize: TypeAlias = str | Sequence[Sequence[int]] | Callable[..., Any] | None
+
+
+class Options(TypedDict, total=False):
+    """The fields of :class:`PlanOptions`, any of them."""
+
+    implementation: Implementation
+    optimize: Optimize
+    memory: Memory
+    memory_limit: int | None
 
 
 @dataclass(frozen=True)

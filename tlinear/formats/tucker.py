@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from tlinear.algorithms.core_allocation import allocate_core
+from tlinear.algorithms.descent import Callback
 from tlinear.algorithms.hooi import hooi
 from tlinear.algorithms.hosvd import st_hosvd_within, tucker_halves
 from tlinear.algorithms.report import Report
@@ -104,6 +105,7 @@ class TuckerTensor(FactorizedTensor):
         max_iterations: int = 25,
         stop_tolerance: float | None = None,
         svd: Method = "auto",
+        callback: Callback | None = None,
     ) -> tuple[dict[str, Array], Report]:
         """ST-HOSVD refined by HOOI; see :func:`tlinear.algorithms.hooi.hooi` for the options."""
         check_method(svd)
@@ -115,5 +117,6 @@ class TuckerTensor(FactorizedTensor):
             max_iterations=max_iterations,
             stop_tolerance=stop_tolerance,
             svd=svd,
+            callback=callback,
         )
         return {"core": core, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report
