@@ -14,6 +14,7 @@ from own_formats import TensorRing
 
 from tlinear import Calibration, FactorizedLinear, Linear, decompose
 from tlinear.algorithms.quasi_newton import evened_out
+from tlinear.arrays import largest_part
 from tlinear.decomposition import low_rank_baseline
 from tlinear.decomposition.calibrated import Weighed
 from tlinear.decomposition.fitting import Fitting
@@ -78,7 +79,7 @@ def measured(x, matrix, result):
 def problem(factorization, tensor, n_in, calibration):
     cls = find_format(factorization)
     rules = rank_rules(cls, tensor.shape[:n_in], tensor.shape[n_in:])
-    work = Fitting(cls, tensor, n_in, rules, np.random.default_rng(0), {})
+    work = Fitting(cls, tensor, n_in, rules, np.random.default_rng(0), {}, largest_part(tensor))
     return work, Weighed(work, calibration)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tlinear import decompose
 from tlinear.algorithms import truncated_svd as module
+from tlinear.algorithms.fallbacks import noting_fallbacks
 from tlinear.algorithms.truncated_svd import leading_left, leading_subspace, left_within
 from tlinear.errors import DecompositionError, OptionError
 
@@ -171,3 +172,15 @@ def test_every_format_takes_a_method(factorization, svd):
     tensor = normal(np.random.default_rng(0), (5, 6, 7, 3))
     auto, other = (decompose(tensor, factorization, 3, n_in=2, svd=method) for method in ("auto", svd))
     assert abs(auto.relative_error - other.relative_error) <= (1e-6 if svd == "qr" else 0.02)
+
+
+def test_a_gram_matrix_that_lapack_fails_on_is_passed_over_and_that_is_noted(monkeypatch):
+    matrix = np.zeros((40, 60))
+    matrix[np.arange(4), np.arange(4)] = 8.0, 4.0, 2.0, 1.0
+    expected = leading_left(matrix, 2)
+    monkeypatch.setattr("tlinear.algorithms.truncated_svd._leading_eigenvectors", refuse)
+    with noting_fallbacks() as notes:
+        found = leading_left(matrix, 2)
+    assert list(notes) == ["a singular value decomposition, after that of the Gram matrix had failed"]
+    # as above, the gap of 2 being a quarter of the norm
+    assert np.linalg.norm(found @ found.T - expected @ expected.T) <= 8 * rounding(matrix.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -160,7 +160,7 @@ def left_within(matrix: Array | Unfolding, error: float, method: Method = "auto"
     unfolding = _unfolding(matrix)
     m, n = unfolding.shape
     if method == "auto" and m * n > _SMALL and m <= n:
-        with suppress(np.linalg.LinAlgError):
+        with _OrByAnSVD():
             values, vectors = np.linalg.eigh(unfolding.gram())
             tails = np.cumsum(np.maximum(values, 0.0))[::-1]
             margin = 30.0 * _EPS * m * math.sqrt(n) * float(values[-1])
@@ -179,12 +179,25 @@ def _unfolding(matrix: Array | Unfolding) -> Unfolding:
 # ------------------------------------------------------------ by the Gram matrix
 
 
+class _OrByAnSVD(suppress):
+    """Go on after what is inside, where LAPACK fails in it."""
+
+    def __init__(self) -> None:
+        super().__init__(np.linalg.LinAlgError)
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> bool:
+        fails = super().__exit__(kind, *rest)
+        if fails:
+            fallback("a singular value decomposition, after that of the Gram matrix had failed")
+        return fails
+
+
 def _by_gram(unfolding: Unfolding, rank: int) -> tuple[Array, float] | None:
     """The vectors and the squared error, or None where they would not be safe."""
     m, n = unfolding.shape
     short = unfolding if m <= n else unfolding.transposed
     gram = short.gram()
-    with suppress(np.linalg.LinAlgError):
+    with _OrByAnSVD():
         values, vectors = _leading_eigenvectors(gram, rank)
         largest, least = float(values[0]), float(values[rank - 1])
         if not least > _FLOOR * math.sqrt(max(m, n)) * largest:
