@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", type=_numbers, default=(1,), help="numbers of joint layers, such as 1,3")
     parser.add_argument("--max-examples", type=int, default=1000, metavar="N", help="how many cases; 1000 unless given")
     parser.add_argument("--max-modes", type=int, default=4, metavar="N", help="the most modes of one side")
+    parser.add_argument("--small", action="store_true", help="no mode of 8 and no batch of 65 or 1000 now and then")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="gives the same cases again")
     parser.add_argument(
         "--convention", choices=("adjoint", "transpose"), default="adjoint", help="of complex gradients"
@@ -55,6 +56,7 @@ def _execute(options: argparse.Namespace) -> int:
         n_layers=options.layers,
         max_examples=options.max_examples,
         max_modes=options.max_modes,
+        large=not options.small,
         seed=options.seed,
         convention=options.convention,
         unit_roundoff=options.unit_roundoff,

@@ -15,15 +15,12 @@ def some_cases(n=80, seed=0, **options):
 
 @lru_cache
 def varied_cases(n=50, **options):
-    """As many large cases of every format."""
-    found = drawn(cases(max_modes=3, **options), 1200, 0)
-    names = sorted({case.format for case in found})
-    large = {name: sorted((c for c in found if c.format == name), key=_size)[-n // len(names) :] for name in names}
-    return tuple(case for name in names for case in large[name])
-
-
-def _size(case):
-    return min(200, sum(array.size for array in case.operands.values())), len(case.batch_shape)
+    """As many cases of every format, none of them the simplest."""
+    found = drawn(cases(max_modes=3, large=False, **options), 1200, 0)
+    telling = [case for case in found if case.dy.size > 4 and sum(a.size for a in case.operands.values()) > 6]
+    names = sorted({case.format for case in telling})
+    of_each = [[case for case in telling if case.format == name] for name in names]
+    return tuple(case for some in of_each for case in some[:: max(1, len(some) * len(names) // n)])
 
 
 def by_layer(case, **options):

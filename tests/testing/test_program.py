@@ -30,15 +30,15 @@ def judged(capsys, *arguments):
     return code, shown.out + shown.err
 
 
-C_OPTIONS = ("--formats", "tt", "--dtypes", "float32,float64", "--max-examples", "200")
-JS_OPTIONS = ("--dtypes", "float32,float64", "--layers", "1,2", "--max-examples", "150", "--max-modes", "3")
+C_OPTIONS = ("--formats", "tt", "--dtypes", "float32,float64", "--max-examples", "100", "--small")
+JS_OPTIONS = ("--dtypes", "float32,float64", "--layers", "1,2", "--max-examples", "100", "--max-modes", "2", "--small")
 
 
 @needs("gcc")
 def test_the_port_to_c_is_right(tmp_path, capsys):
     code, shown = judged(capsys, "--exec", compiled(PORTS / "tt.c", tmp_path), *C_OPTIONS)
     assert code == 0, shown
-    assert "passed: 200 cases" in shown
+    assert "passed: 100 cases" in shown
 
 
 @needs("gcc")

@@ -29,7 +29,7 @@ def in_a_random_order(total, rng):
     return value if total.bias is None else value + total.bias
 
 
-small = {"max_modes": 2}
+small = {"max_modes": 2, "large": False}
 
 
 @given(cases(values=("whole",), dtypes=("float32", "complex64"), **small), st.integers(0, 2**32 - 1))

@@ -16,6 +16,7 @@ p is 53 for float64, 24 for float32, 11 for float16 and for TF32, 8 for bfloat16
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,6 +41,7 @@ def largest_magnitude(total: Sum) -> int:
     return product * max(1, total.n_terms) + (0 if magnitudes.bias is None else _most(magnitudes.bias))
 
 
+@lru_cache(maxsize=1024)
 def is_certified(case: Case, result: str, bits: int) -> bool:
     """Whether a result must have the same bits in every correct implementation whose arithmetic has `bits`."""
     total = sum_of(case, result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import hypothesis
@@ -31,7 +32,9 @@ from tlinear.testing.verdict import Finding, Verdict, as_arrays
 __all__ = ["Session", "check", "drawn"]
 
 _AT_ONCE = 100
+_IN_MEMORY = 1000
 _SHRINKS = 200
+_MOST_TRIED = 400
 _MOST_KINDS = 4
 _EXPLAINED_BY = 24
 _IDENTITY_EVERY = 4
@@ -45,6 +48,7 @@ def check(
     n_layers: Sequence[int] = (1,),
     max_examples: int = 1000,
     max_modes: int = 4,
+    large: bool = True,
     seed: int = 0,
     convention: Convention = "adjoint",
     unit_roundoff: float | None = None,
@@ -69,6 +73,8 @@ def check(
         How many cases.
     max_modes : int
         The most modes of one side.
+    large : bool
+        Whether there is a mode of 8, or a batch of 65 or 1000, now and then.
     seed : int
         The same cases for the same seed.
     convention : {'adjoint', 'transpose'}
@@ -103,11 +109,13 @@ def check(
     _check_arguments(formats, dtypes, n_layers, max_examples)
     rules = Rules(convention, unit_roundoff, terms)
     judged: Implementation = Function(implementation, namespace) if callable(implementation) else implementation
-    strategy = cases(formats=formats, dtypes=dtypes, n_layers=n_layers, max_modes=max_modes)
+    drawing = partial(cases, formats=formats, dtypes=dtypes, n_layers=n_layers, max_modes=max_modes, large=large)
+    strategy = drawing()
     session = Session(judged, rules, seed)
-    session.sweep(drawn(strategy, max_examples, seed))
+    for part in range(0, max_examples, _IN_MEMORY):
+        session.sweep(drawn(strategy, min(_IN_MEMORY, max_examples - part), seed + part))
     if session.worst and session.rounded:  # of certified cases there may be too few to tell why
-        whole = cases(formats=formats, dtypes=dtypes, n_layers=n_layers, values=("whole",), max_modes=max_modes)
+        whole = drawing(values=("whole",))
         session.sweep(drawn(whole, _EXPLAINED_BY * len(formats), seed))
     failures = [session.shrunk(kind, strategy) for kind in list(session.worst)[:_MOST_KINDS]]
     return Report(judged.name, session.n_cases, tuple(failures), tuple(session.warnings), session.coverage, seed)
@@ -124,7 +132,8 @@ class Session:
         self.worst: dict[tuple[str, str], Finding] = {}
         self.warnings: list[str] = []
         self.n_cases = 0
-        self.evidence: list[tuple[Case, Outcome]] = []
+        self.failing: list[tuple[Case, Outcome]] = []
+        self.passing: list[tuple[Case, Outcome]] = []
         self.rounded: list[tuple[Case, Outcome]] = []
 
     def sweep(self, drawn: Sequence[Case]) -> None:
@@ -137,7 +146,8 @@ class Session:
             certified = [k for k, case in enumerate(batch) if self._is_certified(case)]
             chosen = [k for k in certified[::_IDENTITY_EVERY] if not isinstance(outcomes[k], Failure)]
             self._keep_identities([batch[k] for k in chosen], [outcomes[k] for k in chosen])
-            self._rerun(batch[:1], outcomes[:1])
+            largest = max(range(len(batch)), key=lambda k: batch[k].dy.size)
+            self._rerun([batch[largest]], [outcomes[largest]])
 
     def _take(self, case: Case, outcome: Outcome, verdict: Verdict) -> None:
         self.n_cases += 1
@@ -146,9 +156,11 @@ class Session:
         for finding in verdict.findings:
             self._remember(finding)
         if verdict.findings and all(finding.tier == "bound" for finding in verdict.findings):
-            self.rounded.append((case, outcome))
-        elif self._is_certified(case) and (len(self.evidence) < _EXPLAINED_BY or verdict.findings):
-            self.evidence.append((case, outcome))
+            self.rounded = [*self.rounded, (case, outcome)][:_EXPLAINED_BY]
+        elif self._is_certified(case):
+            kept = self.failing if verdict.findings else self.passing
+            if len(kept) < _EXPLAINED_BY:
+                kept.append((case, outcome))
 
     def _remember(self, finding: Finding) -> None:
         kind = kind_of(finding.result), finding.tier if finding.tier in ("form", "identity") else "value"
@@ -196,10 +208,13 @@ class Session:
         return replace(known, cause=self.cause(kind[0]))
 
     def _smaller(self, kind: tuple[str, str], known: Finding, strategy: SearchStrategy[Case]) -> Finding:
-        found = known
+        found, n_tried = known, 0
 
         def shows(case: Case) -> bool:
-            nonlocal found
+            nonlocal found, n_tried
+            n_tried += 1
+            if n_tried > _MOST_TRIED:
+                return False
             verdict = verdict_of(case, self.implementation.run([case])[0], self.rules)
             for finding in verdict.findings:
                 same = kind_of(finding.result) == kind[0] and (finding.tier == "form") == (kind[1] == "form")
@@ -218,20 +233,23 @@ class Session:
         )
         try:
             hypothesis.find(strategy, shows, settings=options, random=random.Random(self.seed))
-        except (NoSuchExample, Flaky, FlakyFailure):  # nothing smaller, or not the same twice
+        except (NoSuchExample, Flaky, FlakyFailure):  # nothing smaller, or not the same twice, or enough tried
             return known
         return found
 
     def cause(self, kind: str) -> str:
         """The known mistake that explains what was found of a kind of result, if one does."""
-        wrong = [pair for pair in self.evidence if not verdict_of(*pair, self.rules).passed]
-        right_ = [pair for pair in self.evidence if verdict_of(*pair, self.rules).passed]
-        if wrong:
-            taken = wrong[:_EXPLAINED_BY] + right_[:_EXPLAINED_BY]
+        if self.failing:
+            taken = self.failing + self.passing
             return cause_of([case for case, _ in taken], [outcome for _, outcome in taken], kind)
-        lenient = replace(self.rules, unit_roundoff=2.0**-11)
-        passing = sum(verdict_of(*pair, lenient).passed for pair in self.rounded)
-        return FEW_BITS if passing > len(self.rounded) // 2 else ""  # in some, numbers may have underflown too
+        few = sum(self._is_rounding(*pair) for pair in self.rounded)
+        return FEW_BITS if few > len(self.rounded) // 2 else ""  # in some, numbers may have underflown too
+
+    def _is_rounding(self, case: Case, outcome: Outcome) -> bool:
+        """Whether arithmetic of half of the bits explains an outcome, and does so easily."""
+        half = 2.0 ** -(self.rules.arithmetic(case).bits // 2 - 2)
+        verdict = verdict_of(case, outcome, replace(self.rules, unit_roundoff=half))
+        return verdict.passed and not verdict.warnings
 
 
 def _usable(case: Case, outcome: Outcome) -> dict[str, Any] | None:
