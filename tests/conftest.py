@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, settings
 
 from tlinear.formats import FactorizedTensor
 
-settings.register_profile("default", derandomize=True, deadline=None, max_examples=60)
+settings.register_profile("default", derandomize=True, deadline=None, max_examples=25)
 settings.register_profile(
     "thorough",
     derandomize=False,

@@ -16,7 +16,7 @@ def some_cases(n=80, seed=0, **options):
 @lru_cache
 def varied_cases(n=50, **options):
     """As many cases of every format, none of them the simplest."""
-    found = drawn(cases(max_modes=3, large=False, **options), 1200, 0)
+    found = drawn(cases(max_modes=3, large=False, **options), 500, 0)
     telling = [case for case in found if case.dy.size > 4 and sum(a.size for a in case.operands.values()) > 6]
     names = sorted({case.format for case in telling})
     of_each = [[case for case in telling if case.format == name] for name in names]
