@@ -11,7 +11,7 @@ from typing import Any
 from tlinear.errors import OptionError
 from tlinear.formats import FORMATS
 
-__all__ = ["PURPOSE", "add_arguments"]
+__all__ = ["PURPOSE", "add_arguments", "find_function"]
 
 PURPOSE = (
     "Judge an implementation of the layer: exit code 0 if it is right, 1 if it is wrong, 2 if it cannot be judged."
@@ -31,6 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-examples", type=int, default=1000, metavar="N", help="how many cases; 1000 unless given")
     parser.add_argument("--max-modes", type=int, default=4, metavar="N", help="the most modes of one side")
     parser.add_argument("--small", action="store_true", help="no mode of 8 and no batch of 65 or 1000 now and then")
+    parser.add_argument("--jvp", action="store_true", help="give tangents, and judge the derivative of y along them")
+    parser.add_argument(
+        "--vectors",
+        nargs="?",
+        const="",
+        metavar="PATH",
+        help="judge by the test vectors, or those of a file or folder, instead of random cases",
+    )
+    parser.add_argument("--invalid", action="store_true", help="with --vectors: also that what is wrong is refused")
+    parser.add_argument(
+        "--save", metavar="FOLDER", help="write the cases that show what is wrong there, as test vectors"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="gives the same cases again")
     parser.add_argument(
         "--convention", choices=("adjoint", "transpose"), default="adjoint", help="of complex gradients"
@@ -44,41 +56,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _execute(options: argparse.Namespace) -> int:
     from tlinear.testing import Program, check  # which needs Hypothesis
     from tlinear.testing.strategies import DTYPES
+    from tlinear.testing.vectors import CORPUS, check_vectors, read_vectors, vectors_of, write_vectors
 
     if options.exec is not None:
         judged: Any = Program(tuple(shlex.split(options.exec)), options.timeout)
     else:
-        judged = _function(options.function)
-    report = check(
-        judged,
-        formats=options.formats,
-        dtypes=options.dtypes or DTYPES,
-        n_layers=options.layers,
-        max_examples=options.max_examples,
-        max_modes=options.max_modes,
-        large=not options.small,
-        seed=options.seed,
-        convention=options.convention,
-        unit_roundoff=options.unit_roundoff,
-        terms=options.terms,
-    )
+        judged = find_function(options.function)
+    rules = {name: getattr(options, name) for name in ("convention", "unit_roundoff", "terms")}
+    if options.vectors is not None:
+        valid, invalid = read_vectors(options.vectors or CORPUS)
+        refuse = invalid if options.invalid else ()
+        report = check_vectors(judged, valid, refuse, formats=options.formats, dtypes=options.dtypes or DTYPES, **rules)
+    else:
+        report = check(
+            judged,
+            formats=options.formats,
+            dtypes=options.dtypes or DTYPES,
+            n_layers=options.layers,
+            max_examples=options.max_examples,
+            max_modes=options.max_modes,
+            large=not options.small,
+            jvp=options.jvp,
+            seed=options.seed,
+            **rules,
+        )
     print(report)
+    if options.save is not None and report.failures:
+        print("\nwritten:", *write_vectors(options.save, vectors_of(report)))
     return 0 if report.passed else 1
 
 
-def _function(given: str) -> Any:
+def find_function(given: str) -> Any:
+    """The function of ``module:name``, which may lie in the current directory.
+
+    Raises
+    ------
+    OptionError
+        When there is none.
+    """
     module, _, name = given.partition(":")
     if not name:
-        raise OptionError(f"--function {given!r} names no function. Give it as module:function, such as my_layer:run.")
+        raise OptionError(f"{given!r} names no function. Give it as module:function, such as my_layer:run.")
     sys.path.insert(0, "")
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise OptionError(f"--function {given!r} cannot be imported: {error}.") from None
+        raise OptionError(f"{given!r} cannot be imported: {error}.") from None
     finally:
         sys.path.remove("")
     if not callable(function):
-        raise OptionError(f"--function {given!r} is of type {type(function).__name__}, and cannot be called.")
+        raise OptionError(f"{given!r} is of type {type(function).__name__}, and cannot be called.")
     return function
 
 

@@ -96,4 +96,14 @@ class VectorError(TLinearError, ValueError):
 
 
 class ProgramError(TLinearError, RuntimeError):
-    """An external program that is to be judged gives nothing that could be."""
+    """An external program that is to be judged gives nothing that could be.
+
+    Attributes
+    ----------
+    exit_code : int
+        With which it ended; 0 where it did not get so far, or was killed.
+    """
+
+    def __init__(self, message: str, exit_code: int = 0) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from tlinear import FactorizedLinear, micro
+from tlinear.errors import ShapeError
 from tlinear.formats import find_format
 from tlinear.testing.check import drawn
 from tlinear.testing.strategies import cases
@@ -26,6 +27,8 @@ def varied_cases(n=50, **options):
 def by_layer(case, **options):
     """What tlinear's own layer makes of a case."""
     weight = find_format(case.format).from_operands(dict(case.operands), len(case.in_shape), len(case.out_shape))
+    if (weight.in_shape, weight.out_shape, case.n_layers) != (case.in_shape, case.out_shape, 1):
+        raise ShapeError("The operands are not those of one layer of these modes.")
     y, pullback = FactorizedLinear.from_weight(weight, case.bias).with_options(**options).vjp(case.x)
     gradients = pullback(case.dy)
     named = {f"d{name.removeprefix('weight.')}": array for name, array in gradients.parameters.items()}

@@ -34,6 +34,8 @@ def test_every_mutant_is_rejected_for_what_is_wrong_with_it(mutant):
     session = Session(Function(mutant.compute), Rules(), 0)
     session.sweep(varied_cases(35, values=("whole",), **JOINT))
     session.sweep(varied_cases(8, values=("real",), **JOINT))
+    if "jvp" in mutant.name:
+        session.sweep(varied_cases(20, values=("whole",), tangents=True, **JOINT))
     assert session.worst, "it survived"
     kind = next(kind for kind, tier in session.worst if tier != "identity")
     assert session.cause(kind) == mutant.cause
@@ -55,7 +57,7 @@ def test_two_mistakes_at_once_are_each_named():
 def test_every_identity_holds_of_what_is_right_and_not_of_everything(identity):
     rng, rules, broken, n = np.random.default_rng(0), Rules(), 0, 0
     shifted = lambda case: {name: array + 1 for name, array in right(case).items()}  # noqa: E731
-    for case in some_cases(200, n_layers=(1, 2), values=("whole",), max_modes=2):
+    for case in some_cases(200, n_layers=(1, 2), values=("whole",), max_modes=2, tangents=identity.name == "duality"):
         others = identity.others(case, rng)
         if others is None:
             continue

@@ -58,7 +58,7 @@ def test_a_certificate_counts_what_another_order_would_meet():
 def test_rounding_stays_within_the_bound_in_any_order(case, seed):
     rng, name = np.random.default_rng(seed), "y"
     total = sum_of(case, name)
-    bound = bound_of(sum_of(widened(case), name), arithmetic_of(case.dtype), is_complex=case.dtype.kind == "c")
+    bound = bound_of([sum_of(widened(case), name)], arithmetic_of(case.dtype), is_complex=case.dtype.kind == "c")
     assert bound is not None
     error = np.abs(in_a_random_order(total, rng) - sum_of(widened(case), name).value())
     # K is that of a few orders; this one is its own
@@ -72,7 +72,7 @@ def test_what_rounds_once_passes_and_what_is_off_by_more_than_the_bound_fails(ca
     results = right(case)
     assert judge(case, results).passed
     total = sum_of(widened(case), "y")
-    bound = bound_of(total, arithmetic_of(case.dtype), is_complex=False)
+    bound = bound_of([total], arithmetic_of(case.dtype), is_complex=False)
     assume(bound is not None and np.all(bound.error > 0))
     wrong = results["y"] + (3 * bound.error).reshape(results["y"].shape).astype(case.dtype)
     verdict = judge(case, results | {"y": wrong})

@@ -52,13 +52,18 @@ class Bound:
 
 
 def bound_of(
-    total: Sum, arithmetic: Arithmetic, *, is_complex: bool, terms: int | None = None, of_reference: float = 0.0
+    sums: Sequence[Sum],
+    arithmetic: Arithmetic,
+    *,
+    is_complex: bool,
+    terms: int | None = None,
+    of_reference: float = 0.0,
 ) -> Bound | None:
-    """The bound of a sum; None where so much is rounded that it would say nothing.
+    """The bound of a sum of sums, most often of one; None where so much is rounded that it would say nothing.
 
     Parameters
     ----------
-    total : Sum
+    sums : sequence of Sum
         In the widest arithmetic at hand.
     arithmetic : Arithmetic
         The implementation's.
@@ -68,14 +73,15 @@ def bound_of(
     of_reference : float
         The unit roundoff of what the result is compared with.
     """
-    count = roundings(total, is_complex=is_complex) if terms is None else terms
+    counted = max(roundings(total, is_complex=is_complex) for total in sums) + len(sums) - 1
+    count = counted if terms is None else terms
     u = arithmetic.unit_roundoff
     if count * u >= _TOO_MANY:
         return None
-    magnitudes = total.magnitudes()
-    size = np.asarray(magnitudes.value(), np.float64)
-    reach = math.prod(max(1.0, float(array.max(initial=0))) for array, _ in magnitudes.arrays)
-    underflow = count * arithmetic.smallest * reach * max(1, total.n_terms)
+    magnitudes = [total.magnitudes() for total in sums]
+    size = np.sum([np.asarray(total.value(), np.float64) for total in magnitudes], axis=0)
+    reach = sum(max(1, total.n_terms) * _reach(total) for total in magnitudes)
+    underflow = count * arithmetic.smallest * reach
     error = (_gamma(count, u) + _gamma(count, of_reference)) * size + underflow
     return Bound(count, error, math.sqrt(count) * u * size + underflow)
 
@@ -91,6 +97,10 @@ def roundings(total: Sum, *, is_complex: bool) -> int:
     """
     count = max(_along(total, path) for path in _paths(total)) + (total.bias is not None)
     return 3 * count if is_complex else count
+
+
+def _reach(magnitudes: Sum) -> float:
+    return math.prod(max(1.0, float(array.max(initial=0))) for array, _ in magnitudes.arrays)
 
 
 def _gamma(count: int, u: float) -> float:

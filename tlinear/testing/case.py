@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -35,7 +35,11 @@ class Case:
     ``dx``       ``(*batch, in_features)``          the gradient of the input, given ``dy``, that of ``y``
     ``dbias``    ``(out_features,)``                the gradient of the bias, where there is one
     ``d`` name   that of the operand                the gradient of the operand of this name
+    ``jvp``      that of ``y``                      where there are tangents, that of ``y`` along them
     ===========  =================================  ====================================================
+
+    An implementation that contracts x with one operand after the other may also return what it has after each,
+    ``after.cores.0`` and so on (:attr:`stages`); the first that is wrong is then named.
 
     Joint layers, n_layers of them, share one input: ``y``, ``dy``, ``bias`` and ``dbias`` then have one more
     axis in front, of that size; the operands have one more mode, the first of all (BlockTT: a core of its
@@ -55,8 +59,8 @@ class Case:
     bias : array of shape (out_features,), or None
     n_layers : int
         1 for a single layer, without the extra axis.
-    flags : tuple of str
-        Why the case is there.
+    tangents : dict of arrays, or None
+        Directions in which x, every operand and the bias move, by name; ``jvp`` is how y moves then.
     """
 
     format: str
@@ -67,14 +71,16 @@ class Case:
     dy: Array
     bias: Array | None = None
     n_layers: int = 1
-    flags: tuple[str, ...] = field(default=())
+    tangents: Mapping[str, Array] | None = None
 
     def __post_init__(self) -> None:
         if set(self.operands) != set(self.labels):
             raise ShapeError(
                 f"The operands of {self.format} are {sorted(self.labels)}, but {sorted(self.operands)} are given."
             )
-        sizes, modes = dict(self._mode_sizes), f"{self.in_shape} -> {self.out_shape}"
+        joint_in, joint_out = self._joint_shapes
+        outer = find_format(self.format).unit_labels(len(joint_in), len(joint_out))
+        sizes, modes = {**dict.fromkeys(outer, 1), **self._mode_sizes}, f"{self.in_shape} -> {self.out_shape}"
         for name, labels in self.labels.items():
             shape = self.operands[name].shape
             if len(shape) != len(labels) or any(
@@ -86,6 +92,11 @@ class Case:
                 raise ShapeError(f"{name} has shape {getattr(self, name).shape}, but {self} takes {expected}.")
         if self.bias is not None and self.bias.shape != self._bias_shape:
             raise ShapeError(f"bias has shape {self.bias.shape}, but {self} takes {self._bias_shape}.")
+        if self.tangents is not None:
+            shapes = {name: array.shape for name, array in self._variables().items()}
+            given = {name: array.shape for name, array in self.tangents.items()}
+            if given != shapes:
+                raise ShapeError(f"The tangents have shapes {given}, but what they move has {shapes}.")
 
     def __str__(self) -> str:
         joint = f", {self.n_layers} joint layers" if self.n_layers > 1 else ""
@@ -179,11 +190,28 @@ class Case:
     @property
     def results(self) -> tuple[str, ...]:
         """The names of everything that can be asked for."""
-        return ("y", "dx", *(() if self.bias is None else ("dbias",)), *(f"d{name}" for name in self.operands))
+        jvp = () if self.tangents is None else ("jvp",)
+        return ("y", *jvp, "dx", *(() if self.bias is None else ("dbias",)), *(f"d{name}" for name in self.operands))
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of what there is after x was contracted with one operand, with two, and so on."""
+        return tuple(f"after.{name}" for name in self.operands)
+
+    def stage_labels(self, stage: str) -> Labels:
+        """The axes of a stage: the batch, the layers, modes of the input not yet summed over, modes of the output,
+        ranks."""
+        operands = list(self.operands)
+        n_done = operands.index(stage.removeprefix("after.")) + 1
+        met = {BATCH, *self.in_labels}.union(*(self.labels[name] for name in operands[:n_done]))
+        needed = {BATCH, *self.joint_labels, *self.out_labels}.union(*(self.labels[name] for name in operands[n_done:]))
+        return tuple(sorted(met & needed))
 
     def shape_of(self, result: str) -> Shape:
-        """The shape of a result."""
-        if result == "y":
+        """The shape of a result, or of a stage."""
+        if result.startswith("after."):
+            return (*self.batch_shape, *(self.sizes[label] for label in self.stage_labels(result)[1:]))
+        if result in ("y", "jvp"):
             return (*((self.n_layers,) if self.n_layers > 1 else ()), *self.batch_shape, self.out_features)
         if result == "dx":
             return (*self.batch_shape, self.in_features)
@@ -192,12 +220,23 @@ class Case:
     # ---------------------------------------------------------------------------------------------- arrays
 
     def arrays(self) -> Iterator[tuple[str, Array]]:
-        """All arrays by name."""
+        """All arrays by name; the tangent of x is ``tangent.x``."""
         yield from self.operands.items()
         yield "x", self.x
         yield "dy", self.dy
         if self.bias is not None:
             yield "bias", self.bias
+        if self.tangents is not None:
+            yield from ((f"tangent.{name}", array) for name, array in self.tangents.items())
+
+    def without_bias(self) -> Case:
+        """The same case without a bias, nor a tangent of it."""
+        still = None if self.tangents is None else {name: a for name, a in self.tangents.items() if name != "bias"}
+        return replace(self, bias=None, tangents=still)
+
+    def _variables(self) -> dict[str, Array]:
+        """What y depends on."""
+        return {"x": self.x, **self.operands, **({} if self.bias is None else {"bias": self.bias})}
 
     def map(self, function: Callable[[Array], Array]) -> Case:
         """The same case with `function` of every array."""
@@ -208,4 +247,7 @@ class Case:
         """The same case with some arrays replaced, by the names that :meth:`arrays` gives them."""
         operands = {name: arrays.get(name, array) for name, array in self.operands.items()}
         x, dy, bias = arrays.get("x", self.x), arrays.get("dy", self.dy), arrays.get("bias", self.bias)
-        return replace(self, operands=operands, x=x, dy=dy, bias=bias)
+        tangents = self.tangents
+        if tangents is not None:
+            tangents = {name: arrays.get(f"tangent.{name}", array) for name, array in tangents.items()}
+        return replace(self, operands=operands, x=x, dy=dy, bias=bias, tangents=tangents)

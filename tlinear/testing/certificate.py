@@ -22,9 +22,9 @@ import numpy as np
 
 from tlinear.arrays import Array
 from tlinear.testing.case import Case
-from tlinear.testing.reference import Sum, sum_of
+from tlinear.testing.reference import Sum, sums_of
 
-__all__ = ["is_certified", "largest_magnitude"]
+__all__ = ["bits_of", "is_certified", "largest_magnitude"]
 
 
 def largest_magnitude(total: Sum) -> int:
@@ -41,12 +41,20 @@ def largest_magnitude(total: Sum) -> int:
     return product * max(1, total.n_terms) + (0 if magnitudes.bias is None else _most(magnitudes.bias))
 
 
-@lru_cache(maxsize=1024)
 def is_certified(case: Case, result: str, bits: int) -> bool:
     """Whether a result must have the same bits in every correct implementation whose arithmetic has `bits`."""
-    total = sum_of(case, result)
-    arrays = [array for array, _ in total.arrays] + ([] if total.bias is None else [total.bias])
-    return all(map(_is_whole, arrays)) and largest_magnitude(total) <= 2**bits
+    return bits_of(case, result) <= bits
+
+
+@lru_cache(maxsize=1024)
+def bits_of(case: Case, result: str) -> float:
+    """The fewest bits with which a result is certified; infinite where not all numbers are whole."""
+    sums = sums_of(case, result)
+    arrays = [array for total in sums for array, _ in total.arrays]
+    arrays += [total.bias for total in sums if total.bias is not None]
+    if not all(map(_is_whole, arrays)):
+        return math.inf
+    return (sum(map(largest_magnitude, sums)) - 1).bit_length()
 
 
 def _most(array: Array) -> int:

@@ -49,6 +49,7 @@ def check(
     max_examples: int = 1000,
     max_modes: int = 4,
     large: bool = True,
+    jvp: bool = False,
     seed: int = 0,
     convention: Convention = "adjoint",
     unit_roundoff: float | None = None,
@@ -75,6 +76,8 @@ def check(
         The most modes of one side.
     large : bool
         Whether there is a mode of 8, or a batch of 65 or 1000, now and then.
+    jvp : bool
+        Whether cases have tangents, along which ``jvp`` is the derivative of y.
     seed : int
         The same cases for the same seed.
     convention : {'adjoint', 'transpose'}
@@ -109,7 +112,9 @@ def check(
     _check_arguments(formats, dtypes, n_layers, max_examples)
     rules = Rules(convention, unit_roundoff, terms)
     judged: Implementation = Function(implementation, namespace) if callable(implementation) else implementation
-    drawing = partial(cases, formats=formats, dtypes=dtypes, n_layers=n_layers, max_modes=max_modes, large=large)
+    drawing = partial(
+        cases, formats=formats, dtypes=dtypes, n_layers=n_layers, max_modes=max_modes, large=large, tangents=jvp
+    )
     strategy = drawing()
     session = Session(judged, rules, seed)
     for part in range(0, max_examples, _IN_MEMORY):
@@ -118,7 +123,7 @@ def check(
         whole = drawing(values=("whole",))
         session.sweep(drawn(whole, _EXPLAINED_BY * len(formats), seed))
     failures = [session.shrunk(kind, strategy) for kind in list(session.worst)[:_MOST_KINDS]]
-    return Report(judged.name, session.n_cases, tuple(failures), tuple(session.warnings), session.coverage, seed)
+    return session.report(failures, f"seed {seed}")
 
 
 class Session:
@@ -176,7 +181,7 @@ class Session:
         asked: list[tuple[Any, list[Case], Outcome]] = []
         for case, outcome in zip(chosen, outcomes, strict=True):
             for identity in IDENTITIES:
-                others = identity.others(case, self.rng)
+                others = identity.others(replace(case, tangents=None), self.rng)
                 if others is not None and all(map(self._is_certified, others)):
                     asked.append((identity, [case, *others], outcome))
         flat = [other for _, group, _ in asked for other in group[1:]]
@@ -199,6 +204,12 @@ class Session:
             for name in first:
                 if name not in second or not np.array_equal(first[name], second[name], equal_nan=True):
                     self.warnings.append(f"{name} is not the same when computed again: {case}")
+
+    def report(self, failures: Sequence[Finding], source: str) -> Report:
+        """What it comes to."""
+        return Report(
+            self.implementation.name, self.n_cases, tuple(failures), tuple(self.warnings), self.coverage, source
+        )
 
     def shrunk(self, kind: tuple[str, str], strategy: SearchStrategy[Case]) -> Finding:
         """The smallest case that can be found to show this kind of finding."""
@@ -260,6 +271,7 @@ def _usable(case: Case, outcome: Outcome) -> dict[str, Any] | None:
         arrays = as_arrays({name: value for name, value in outcome.items() if value is not None})
     except TypeError:
         return None
+    arrays = {name: array for name, array in arrays.items() if name not in case.stages}
     fits = "y" in arrays and all(name in case.results and a.shape == case.shape_of(name) for name, a in arrays.items())
     return arrays if fits and all(np.isfinite(array).all() for array in arrays.values()) else None
 

@@ -16,6 +16,7 @@ import numpy as np
 from tlinear.arrays import Array
 from tlinear.errors import TLinearError, VectorError
 from tlinear.testing.case import Case
+from tlinear.testing.implementation import Failure, Outcome
 
 __all__ = [
     "VERSION",
@@ -99,7 +100,9 @@ def case_from_json(stored: Mapping[str, Any]) -> Case:
         arrays = {name: array_from_json(array, dtype, name) for name, array in stored["arrays"].items()}
         x, dy, bias = arrays.pop("x"), arrays.pop("dy"), arrays.pop("bias", None)
         in_shape, out_shape = tuple(stored["in_shape"]), tuple(stored["out_shape"])
-        return Case(str(stored["format"]), in_shape, out_shape, arrays, x, dy, bias, stored["n_layers"])
+        moved = [name for name in arrays if name.startswith("tangent.")]
+        tangents = {name.removeprefix("tangent."): arrays.pop(name) for name in moved} or None
+        return Case(str(stored["format"]), in_shape, out_shape, arrays, x, dy, bias, stored["n_layers"], tangents)
     except KeyError as error:
         raise VectorError(f"The case has no {error}. It needs all that `case_to_json` writes.") from None
     except VectorError:
@@ -143,8 +146,10 @@ def _lines(cases: Sequence[Case]) -> Iterator[str]:
             yield _words(name, array.ndim, *array.shape, *map(_decimal, _reals(array)))
 
 
-def results_from_text(text: str, cases: Sequence[Case]) -> list[dict[str, Array]]:
+def results_from_text(text: str, cases: Sequence[Case]) -> list[Outcome]:
     """Results written as lines of words: ``case 0``, then a line for each array, as in :func:`text_of`.
+
+    Or ``error`` and why, where the program refuses the case.
 
     Raises
     ------
@@ -152,6 +157,7 @@ def results_from_text(text: str, cases: Sequence[Case]) -> list[dict[str, Array]
         When a line is not of that form; it quotes the line.
     """
     found: list[dict[str, Array]] = [{} for _ in cases]
+    refused: dict[int, Failure] = {}
     number: int | None = None
     for at, line in enumerate(text.splitlines(), 1):
         words = line.split()
@@ -163,12 +169,14 @@ def results_from_text(text: str, cases: Sequence[Case]) -> list[dict[str, Array]
                 raise VectorError(f"Line {at} of the results, {line[:60]!r}, names a case that was not given.")
         elif number is None:
             raise VectorError(f"Line {at} of the results, {line[:60]!r}, comes before any 'case'.")
+        elif words[0] == "error":
+            refused[number] = Failure(f"it refused: {' '.join(words[1:])}")
         else:
             n_axes = _whole(words[1:2], at, line)
             shape = [_whole([word], at, line) for word in words[2 : 2 + n_axes]]
             stored = {"shape": shape, "data": words[2 + n_axes :]}
             found[number][words[0]] = array_from_json(stored, cases[number].dtype, f"{words[0]} of case {number}")
-    return found
+    return [refused.get(number, arrays) for number, arrays in enumerate(found)]
 
 
 def dumps(stored: Any) -> str:

@@ -95,6 +95,16 @@ def _adjoint(cases: Sequence[Case], results: Sequence[Arrays], convention: Conve
     return None if left == right else ("dx", f"<dx, x'> is {left}, but <dy, f(x')> {right}")
 
 
+def _duality(cases: Sequence[Case], results: Sequence[Arrays], convention: Convention) -> Broken:
+    case, found = cases[0], results[0]
+    if case.tangents is None or "jvp" not in found or any(f"d{name}" not in found for name in case.tangents):
+        return None
+    left = inner(case.dy, found["jvp"], convention)
+    moved = [inner(found[f"d{name}"], array, convention) for name, array in case.tangents.items()]
+    right = tuple(map(sum, zip(*moved, strict=True)))
+    return None if left == right else ("jvp", f"<dy, jvp> is {left}, but the sum of all <d_k, tangent_k> {right}")
+
+
 # ------------------------------------------------------------------------------------------------------ linearity
 
 
@@ -281,6 +291,7 @@ def _like(rng: np.random.Generator, array: Array) -> Array:
 IDENTITIES = (
     Identity("euler", "<d_k, G_k> = <dy, y - bias> for x and every operand", _none, _euler),
     Identity("adjoint", "<dx, x'> = <dy, f(x')> without the bias", _other_x, _adjoint),
+    Identity("duality", "<dy, jvp> = the sum of <d_k, tangent_k> over x, every operand and the bias", _none, _duality),
     Identity("affine", "f(x) + f(x') - bias = f(x + x')", _x_summed, _additive),
     Identity("multilinear", "f is linear in every operand", _operand_summed, _additive),
     Identity("gauge", "another basis of a bond changes nothing", _gauge, _same_outside),

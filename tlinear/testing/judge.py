@@ -16,7 +16,7 @@ from tlinear.testing.arithmetic import Arithmetic, arithmetic_of
 from tlinear.testing.bound import bound_of
 from tlinear.testing.case import Case
 from tlinear.testing.certificate import is_certified
-from tlinear.testing.reference import Convention, reference, sum_of, widened
+from tlinear.testing.reference import Convention, reference, sums_of, widened
 from tlinear.testing.verdict import Finding, Tier, Verdict, as_arrays
 
 __all__ = ["Rules", "judge"]
@@ -85,7 +85,7 @@ def judge(case: Case, results: Mapping[str, Any] | Any, rules: Rules = _PLAIN) -
         verdict.findings.append(Finding(case, "y", "form", f"a dict of arrays was expected, not {_kind(results)}."))
         return verdict
     for name in results:
-        if name not in case.results:
+        if name not in case.results and name not in case.stages:
             verdict.findings.append(Finding(case, str(name), "form", f"is none of {', '.join(case.results)}."))
     if results.get("y") is None:
         verdict.findings.append(Finding(case, "y", "form", "it is missing."))
@@ -94,6 +94,20 @@ def judge(case: Case, results: Mapping[str, Any] | Any, rules: Rules = _PLAIN) -
             verdict.not_judged[name] = "not returned"
             continue
         verdict.add(_judge_one(case, name, results[name], rules))
+    return _with_stages(case, results, rules, verdict)
+
+
+def _with_stages(case: Case, results: Mapping[str, Any], rules: Rules, verdict: Verdict) -> Verdict:
+    """The verdict with that of the stages: what is wrong because a stage is, names the first of these."""
+    stages = Verdict()
+    for name in case.stages:
+        if results.get(name) is not None:
+            stages.add(_judge_one(case, name, results[name], rules))
+    first = next((finding.result for finding in stages.findings), "")
+    verdict.findings = [
+        replace(finding, step=first) if finding.result == "y" else finding for finding in verdict.findings
+    ]
+    verdict.add(stages)
     return verdict
 
 
@@ -136,12 +150,12 @@ def _certified(case: Case, name: str, convention: Convention) -> Array:
 
 def _within_bound(case: Case, name: str, found: Array, rules: Rules) -> Verdict:
     verdict, arithmetic = Verdict(), rules.arithmetic(case)
-    total = sum_of(widened(case), name, rules.convention)
-    expected = np.asarray(total.value()).reshape(found.shape)
+    wide = widened(case)
+    sums, expected = sums_of(wide, name, rules.convention), reference(wide, name, rules.convention)
     exact = expected.dtype.kind == "O"
     of_reference = 0.0 if exact else float(np.finfo(expected.dtype).eps) / 2
     is_complex = case.dtype.kind == "c"
-    bound = bound_of(total, arithmetic, is_complex=is_complex, terms=rules.terms, of_reference=of_reference)
+    bound = bound_of(sums, arithmetic, is_complex=is_complex, terms=rules.terms, of_reference=of_reference)
     if bound is None:
         verdict.not_judged[name] = "so many roundings that no error can be told from them"
         return verdict

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlinear.arrays import Array
 from tlinear.errors import ProgramError, VectorError
 from tlinear.testing.case import Case
 from tlinear.testing.files import VERSION, array_from_json, case_to_json, dumps, results_from_text, text_of
-from tlinear.testing.implementation import Outcome
+from tlinear.testing.implementation import Failure, Outcome
 
 __all__ = ["Program"]
 
@@ -27,7 +26,7 @@ class Program:
 
     It finds ``cases.json`` in the first, and the same as words in ``cases.txt``; see :mod:`tlinear.testing.files`.
     It writes ``results.json``, an object from the number of a case to its arrays by name, or ``results.txt`` to the
-    second.
+    second.  What it refuses has ``error`` and why in place of the arrays.
 
     Attributes
     ----------
@@ -58,9 +57,9 @@ class Program:
             return self._call(cases)
         except ProgramError as error:
             culprit = self._culprit(cases)
-            if culprit is None:
+            if culprit is None or len(cases) == 1:
                 raise
-            raise ProgramError(f"{error} It happens with this case alone: {culprit}.") from None
+            raise ProgramError(f"{error} It happens with this case alone: {culprit}.", error.exit_code) from None
 
     def _culprit(self, cases: Sequence[Case]) -> Case | None:
         for case in cases if len(cases) <= _FEW else cases[:: max(1, len(cases) // _FEW)]:
@@ -104,31 +103,31 @@ class Program:
                 f"was killed by signal {-done.returncode}" if done.returncode < 0 else f"ended with {done.returncode}"
             )
             said = (done.stderr or done.stdout).strip()[-_TAIL:] or "nothing"
-            raise ProgramError(f"{self.name} {ended}. It said: {said}")
+            raise ProgramError(f"{self.name} {ended}. It said: {said}", max(0, done.returncode))
 
     def _read(self, wanted: Path, cases: Sequence[Case]) -> list[Outcome]:
         as_json, as_text = Path(wanted, "results.json"), Path(wanted, "results.txt")
         try:
             if as_json.exists():
-                found: Sequence[Mapping[str, Array]] = _from_json(as_json.read_text(), cases)
+                found = _from_json(as_json.read_text(), cases)
             elif as_text.exists():
                 found = results_from_text(as_text.read_text(), cases)
             else:
                 raise ProgramError(f"{self.name} wrote neither results.json nor results.txt into its second directory.")
         except (VectorError, UnicodeDecodeError) as error:
             raise ProgramError(f"{self.name} wrote what cannot be read. {error}") from None
-        missing = [number for number, arrays in enumerate(found) if not arrays]
+        missing = [number for number, outcome in enumerate(found) if not isinstance(outcome, Failure) and not outcome]
         if missing:
             raise ProgramError(
                 f"{self.name} gave no results of {len(missing)} of {len(cases)} cases, {missing[:5]} first."
             )
-        return list(found)
+        return found
 
 
 _FEW = 32
 
 
-def _from_json(text: str, cases: Sequence[Case]) -> list[dict[str, Array]]:
+def _from_json(text: str, cases: Sequence[Case]) -> list[Outcome]:
     try:
         stored: Any = json.loads(text)
     except json.JSONDecodeError as error:
@@ -138,10 +137,13 @@ def _from_json(text: str, cases: Sequence[Case]) -> list[dict[str, Array]]:
     unknown = set(stored) - {str(number) for number in range(len(cases))}
     if unknown:
         raise VectorError(f"results.json names cases that were not given: {sorted(unknown)[:5]}.")
-    found = []
+    found: list[Outcome] = []
     for number, case in enumerate(cases):
         arrays = stored.get(str(number), {})
         if not isinstance(arrays, Mapping):
             raise VectorError(f"The results of case {number} are no object from names to arrays.")
+        if isinstance(arrays.get("error"), str):
+            found.append(Failure(f"it refused: {arrays['error']}"))
+            continue
         found.append({name: array_from_json(a, case.dtype, f"{name} of case {number}") for name, a in arrays.items()})
     return found

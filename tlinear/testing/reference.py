@@ -1,14 +1,16 @@
 """What is right: every result of a case as one sum of products, in whatever arithmetic its arrays have.
 
 ``y`` is linear in ``x`` and in each operand, so that each gradient is the same sum with one array cut
-out and ``dy`` in the place of ``y``.  The sums are :func:`tlinear.micro.contract`'s, of integers that
-fit int64, of Python's integers and fractions, and of floats, wider ones where the machine has them.
+out and ``dy`` in the place of ``y``, and the tangent of ``y`` is the sum of one such sum for every array that
+moves.  The sums are :func:`tlinear.micro.contract`'s, of integers that fit int64, of Python's integers and
+fractions, and of floats, wider ones where the machine has them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -19,9 +21,12 @@ from tlinear.arrays import Array
 from tlinear.contraction.network import BATCH, Labels
 from tlinear.testing.case import Case
 
-__all__ = ["Convention", "Sum", "reference", "sum_of", "widened"]
+__all__ = ["Convention", "Sum", "in_fractions", "reference", "sum_of", "sums_of", "widened"]
 
 Convention: TypeAlias = Literal["adjoint", "transpose"]
+
+
+_MOST_LABELS = 52
 
 
 class Sum(NamedTuple):
@@ -60,13 +65,33 @@ class Sum(NamedTuple):
         if 0 in sizes.values():  # a sum of nothing, or nothing at all
             dtype = np.result_type(*(array.dtype for array, _ in self.arrays))
             total = np.zeros([sizes[label] for label in self.out], dtype)
-        else:
+        elif len(sizes) <= _MOST_LABELS:
             total = micro.contract([(array, labels) for array, labels in self.arrays], self.out)
+        else:  # np.einsum has no more letters: axes of size 1 do without
+            arrays: micro.Network = [
+                (np.squeeze(array), [label for label in labels if sizes[label] > 1]) for array, labels in self.arrays
+            ]
+            total = micro.contract(arrays, [label for label in self.out if sizes[label] > 1])
+            total = total.reshape([sizes[k] for k in self.out])
         return total if self.bias is None else total + self.bias
 
 
+def sums_of(case: Case, result: str, convention: Convention = "adjoint") -> list[Sum]:
+    """The sums that a result of a case is the sum of: a tangent of several, every other result of one."""
+    if result != "jvp":
+        return [sum_of(case, result, convention)]
+    assert case.tangents is not None
+    still = replace(case, bias=None, tangents=None)
+    moved = {name: array for name, array in case.tangents.items() if name != "bias"}
+    sums = [sum_of(still.with_arrays({name: array}), "y") for name, array in moved.items()]
+    if case.bias is not None:  # with the last of them, as y has it
+        moving = replace(still.with_arrays(dict([moved.popitem()])), bias=case.tangents["bias"])
+        sums[-1] = sum_of(moving, "y")
+    return sums
+
+
 def sum_of(case: Case, result: str, convention: Convention = "adjoint") -> Sum:
-    """The sum that a result of a case is.
+    """The sum that a result of a case, or a stage, is.
 
     Examples
     --------
@@ -84,15 +109,19 @@ def sum_of(case: Case, result: str, convention: Convention = "adjoint") -> Sum:
     if result == "y":
         bias = None if case.bias is None else case.bias.reshape(*joint, 1, *case.out_shape)
         return Sum([x, *((case.operands[name], labels) for name, labels in case.labels.items())], y_labels, bias)
+    if result.startswith("after."):
+        n_done = case.stages.index(result) + 1
+        operands = [(case.operands[name], labels) for name, labels in case.labels.items()][:n_done]
+        return Sum([x, *operands], case.stage_labels(result))
     if result == "dbias":
         return Sum([dy], (*case.joint_labels, *case.out_labels))
     x_conj = conj(x[0]), x[1]
-    operands = {name: (conj(case.operands[name]), labels) for name, labels in case.labels.items()}
+    conjugates = {name: (conj(case.operands[name]), labels) for name, labels in case.labels.items()}
     if result == "dx":
-        return Sum([dy, *operands.values()], (BATCH, *case.in_labels))
+        return Sum([dy, *conjugates.values()], (BATCH, *case.in_labels))
     cut = result.removeprefix("d")
     labels = case.labels[cut]
-    arrays = [x_conj, dy, *(operand for name, operand in operands.items() if name != cut)]
+    arrays = [x_conj, dy, *(operand for name, operand in conjugates.items() if name != cut)]
     # a label that nothing else carries: as if it were contracted with ones
     carried = {label for _, axes in arrays for label in axes}
     arrays += [(np.ones(case.sizes[label], case.x.dtype), (label,)) for label in labels if label not in carried]
@@ -101,7 +130,8 @@ def sum_of(case: Case, result: str, convention: Convention = "adjoint") -> Sum:
 
 def reference(case: Case, result: str, convention: Convention = "adjoint") -> Array:
     """A result of a case, in the arithmetic that its arrays have."""
-    return np.asarray(sum_of(case, result, convention).value()).reshape(case.shape_of(result))
+    parts = [total.value() for total in sums_of(case, result, convention)]
+    return np.asarray(sum(parts[1:], parts[0])).reshape(case.shape_of(result))
 
 
 def widened(case: Case) -> Case:
@@ -110,10 +140,11 @@ def widened(case: Case) -> Case:
         return case.map(lambda array: array.astype(np.clongdouble))
     if case.dtype.itemsize < 8 or np.finfo(np.longdouble).eps < np.finfo(np.float64).eps:
         return case.map(lambda array: array.astype(np.longdouble))
-    return case.map(_fractions)
+    return case.map(in_fractions)
 
 
-def _fractions(array: Array) -> Array:
+def in_fractions(array: Array) -> Array:
+    """Real numbers as Python's fractions."""
     exact = np.empty(array.shape, object)
     exact.ravel()[:] = [Fraction(float(value)) for value in array.ravel()]
     return exact

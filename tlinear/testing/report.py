@@ -74,8 +74,8 @@ class Report:
     warnings : tuple of str
         What is possible, but suspicious.
     coverage : Coverage
-    seed : int
-        Gives the same cases again.
+    source : str
+        Where the cases come from, such as 'seed 0', which gives the same again.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Report:
     failures: Sequence[Finding]
     warnings: Sequence[str]
     coverage: Coverage
-    seed: int
+    source: str
 
     @property
     def passed(self) -> bool:
@@ -92,7 +92,7 @@ class Report:
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "FAILED"
-        lines = [f"{self.name} {verdict}: {self.n_cases} cases, seed {self.seed}"]
+        lines = [f"{self.name} {verdict}: {self.n_cases} cases, {self.source}"]
         for failure in self.failures:
             lines += ["", str(failure)]
         if self.warnings:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -69,6 +70,7 @@ def cases(
     layouts: Sequence[str] = LAYOUTS,
     max_modes: int = 4,
     large: bool = True,
+    tangents: bool = False,
 ) -> Case:
     """Layers of any format, shape and rank, with and without a bias, with any batch axes.
 
@@ -86,6 +88,8 @@ def cases(
         Of one side.
     large : bool
         Whether there is a mode of 8, or a batch of 65 or 1000, now and then: where implementations change their ways.
+    tangents : bool
+        Whether there are directions for ``jvp``.
     """
     name = draw(st.sampled_from(tuple(formats)))
     joint = draw(st.sampled_from(tuple(n_layers)))
@@ -112,7 +116,11 @@ def cases(
     dy = numbers(rng, (*rows, *batch, math.prod(out_shape)), dtype, kind)
     bias = numbers(rng, (*rows, math.prod(out_shape)), dtype, kind) if has_bias else None
     x, dy = (_laid_out(array, draw(st.sampled_from(tuple(layouts)))) for array in (x, dy))
-    return Case(name, in_shape, out_shape, operands, x, dy, bias, joint)
+    case = Case(name, in_shape, out_shape, operands, x, dy, bias, joint)
+    if not tangents:
+        return case
+    moving = {key: array for key, array in case.arrays() if key != "dy"}
+    return replace(case, tangents={key: numbers(rng, array.shape, dtype, kind) for key, array in moving.items()})
 
 
 def numbers(rng: np.random.Generator, shape: Shape, dtype: np.dtype, kind: Values) -> Array:

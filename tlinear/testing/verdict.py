@@ -33,8 +33,12 @@ class Finding:
         The entry that is farthest off.
     expected, found : number, or None
         What it should be, and is.
+    step : str
+        The first stage of the contraction that is wrong, where the implementation returns them.
     cause : str
         What computes just that, if a known mistake does.
+    vector : str
+        The identifier of the case and why it is there, where it is a test vector.
     """
 
     case: Case
@@ -44,14 +48,21 @@ class Finding:
     index: tuple[int, ...] | None = None
     expected: Any = None
     found: Any = None
+    step: str = ""
     cause: str = ""
+    vector: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{self.result} is wrong ({self.tier}): {self.message}", f"  case      {self.case}"]
+        lines = [f"{self.result} is wrong ({self.tier}): {self.message}"]
+        if self.vector:
+            lines.append(f"  vector    {self.vector}")
+        lines.append(f"  case      {self.case}")
         if self.index is not None:
             lines.append(f"  entry     {self.result}[{', '.join(map(str, self.index))}]")
             lines.append(f"  expected  {_number(self.expected)}")
             lines.append(f"  got       {_number(self.found)}")
+        if self.step:
+            lines.append(f"  step      {self.step} is the first intermediate result that is wrong")
         if self.cause:
             lines.append(f"  cause     {self.cause}")
         return "\n".join(lines)

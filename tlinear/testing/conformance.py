@@ -1,0 +1,84 @@
+"""The tests of an implementation: ``pytest --pyargs tlinear.testing.conformance --tlinear-implementation m:f``.
+
+One test for each vector and dtype, one for each vector that must be refused, and a check on random cases.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tlinear.check_command import find_function
+from tlinear.formats import FORMATS
+from tlinear.testing.check import check
+from tlinear.testing.implementation import Function, Implementation, verdict_of
+from tlinear.testing.judge import Rules
+from tlinear.testing.program import Program
+from tlinear.testing.strategies import DTYPES
+from tlinear.testing.vectors.conformance import case_in, refused
+from tlinear.testing.vectors.store import CORPUS, read_vectors
+
+__all__: list[str] = []
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test for each vector and dtype."""
+    config = metafunc.config
+    if "vector_case" not in metafunc.fixturenames and "invalid_vector" not in metafunc.fixturenames:
+        return
+    valid, invalid = read_vectors(config.getoption("--tlinear-vectors") or CORPUS)
+    formats = _words(config, "--tlinear-formats", tuple(FORMATS))
+    if "vector_case" in metafunc.fixturenames:
+        found = {
+            f"{vector.id}-{dtype}": case
+            for vector in valid
+            for dtype in _words(config, "--tlinear-dtypes", DTYPES)
+            if vector.case.format in formats and (case := case_in(vector, np.dtype(dtype))) is not None
+        }
+        metafunc.parametrize("vector_case", list(found.values()), ids=list(found))
+    else:
+        chosen = [v for v in invalid if v.format in formats] if config.getoption("--tlinear-invalid") else []
+        metafunc.parametrize("invalid_vector", chosen, ids=[vector.id for vector in chosen])
+
+
+@pytest.fixture(scope="session")
+def implementation(pytestconfig: pytest.Config) -> Implementation:
+    """What is judged."""
+    name, command = (pytestconfig.getoption(f"--tlinear-{option}") for option in ("implementation", "exec"))
+    if (name is None) == (command is None):
+        pytest.exit("Name what is to be judged by one of --tlinear-implementation and --tlinear-exec.", returncode=4)
+    return Program(tuple(shlex.split(command))) if name is None else Function(find_function(name))
+
+
+def test_vector(implementation: Implementation, vector_case: Any) -> None:
+    """A vector in a dtype."""
+    verdict = verdict_of(vector_case, implementation.run([vector_case])[0], Rules())
+    if not verdict.passed:
+        pytest.fail("\n\n".join(map(str, verdict.findings)), pytrace=False)
+
+
+def test_refuses(implementation: Implementation, invalid_vector: Any) -> None:
+    """A vector that must be refused."""
+    finding = refused(implementation, invalid_vector)
+    if finding is not None:
+        pytest.fail(str(finding), pytrace=False)
+
+
+def test_random_cases(implementation: Implementation, pytestconfig: pytest.Config) -> None:
+    """The check that ``tlinear check`` does, on fewer cases."""
+    n = pytestconfig.getoption("--tlinear-max-examples")
+    if not n:
+        pytest.skip("--tlinear-max-examples=0")
+    formats = _words(pytestconfig, "--tlinear-formats", tuple(FORMATS))
+    dtypes = _words(pytestconfig, "--tlinear-dtypes", DTYPES)
+    report = check(implementation, formats=formats, dtypes=dtypes, max_examples=n)
+    if not report.passed:
+        pytest.fail(str(report), pytrace=False)
+
+
+def _words(config: pytest.Config, option: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    given = config.getoption(option)
+    return default if given is None else tuple(word for word in given.split(",") if word)

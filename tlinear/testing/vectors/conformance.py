@@ -1,0 +1,117 @@
+"""Judge an implementation by the test vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+
+from tlinear.arrays import DType
+from tlinear.errors import OptionError, ProgramError
+from tlinear.testing.arithmetic import arithmetic_of
+from tlinear.testing.case import Case, Results
+from tlinear.testing.check import Session
+from tlinear.testing.implementation import Failure, Function, Implementation
+from tlinear.testing.judge import Rules
+from tlinear.testing.reference import Convention
+from tlinear.testing.report import Report
+from tlinear.testing.vectors.corpus import FLAGS, corpus
+from tlinear.testing.vectors.invalid import InvalidVector
+from tlinear.testing.vectors.vector import Vector
+from tlinear.testing.verdict import Finding
+
+__all__ = ["case_in", "check_vectors"]
+
+
+def check_vectors(
+    implementation: Callable[[Case], Results] | Implementation,
+    vectors: Sequence[Vector] | None = None,
+    invalid: Sequence[InvalidVector] = (),
+    *,
+    formats: Sequence[str] | None = None,
+    dtypes: Sequence[str] = ("float32", "float64", "complex64", "complex128"),
+    convention: Convention = "adjoint",
+    unit_roundoff: float | None = None,
+    terms: int | None = None,
+    namespace: Any = None,
+) -> Report:
+    """Judge an implementation of the layer by test vectors, each in every dtype that it says something of.
+
+    Parameters
+    ----------
+    implementation : callable
+        As of :func:`tlinear.testing.check`.
+    vectors : sequence of Vector, optional
+        Those that come with the package, unless given.
+    invalid : sequence of InvalidVector
+        What must be refused, such as :func:`tlinear.testing.vectors.invalid_corpus`; nothing unless given.
+    formats, dtypes : sequences of str
+        The vectors and arithmetics to be judged.  One that is exact in fewer bits than a dtype has is, in it; real
+        vectors are in real dtypes, complex ones in complex ones.
+    convention, unit_roundoff, terms, namespace
+        As of :func:`tlinear.testing.check`.
+
+    Examples
+    --------
+    >>> from tlinear.testing.mutants import right
+    >>> report = check_vectors(right, formats=["cp"], dtypes=["float64"])
+    >>> report.passed, report.source
+    (True, 'test vectors')
+    """
+    chosen = [v for v in (corpus() if vectors is None else vectors) if formats is None or v.case.format in formats]
+    rules = Rules(convention, unit_roundoff, terms)
+    judged: Implementation = Function(implementation, namespace) if callable(implementation) else implementation
+    names, cases = {}, []
+    for dtype in map(np.dtype, dtypes):
+        for vector in chosen:
+            case = case_in(vector, dtype)
+            if case is not None:
+                names[case] = _named(vector)
+                cases.append(case)
+    session = Session(judged, rules, 0)
+    session.sweep(cases)
+    failures = [
+        replace(finding, cause=session.cause(kind[0]), vector=names.get(finding.case, ""))
+        for kind, finding in session.worst.items()
+    ]
+    wrongly = [
+        finding
+        for vector in invalid
+        if (formats is None or vector.format in formats) and (finding := refused(judged, vector)) is not None
+    ]
+    return session.report([*failures, *wrongly], "test vectors")
+
+
+def case_in(vector: Vector, dtype: DType) -> Case | None:
+    """The case of a vector in a dtype; None where the vector says nothing of it."""
+    if dtype.kind not in "fc":
+        raise OptionError(f"dtypes holds {dtype}. Pass floating or complex dtypes, such as 'float32'.")
+    case = vector.case
+    if case.dtype.kind != dtype.kind:
+        return None
+    if vector.bits is None and dtype.itemsize < np.dtype(np.float32).itemsize:
+        return None  # its numbers are not exact there
+    if vector.bits is not None and vector.bits > arithmetic_of(dtype).bits:
+        return None
+    return case if case.dtype == dtype else case.map(lambda array: array.astype(dtype))
+
+
+def refused(implementation: Implementation, vector: InvalidVector) -> Finding | None:
+    """What there is to say where an implementation gives results of what it must refuse."""
+    looks_like_a_case = cast(Case, vector)
+    message = "it gives results of what must be refused."
+    try:
+        if isinstance(implementation.run([looks_like_a_case])[0], Failure):
+            return None
+    except ProgramError as error:
+        if error.exit_code:
+            return None
+        message = f"it neither gives results nor refuses: {error}"
+    return Finding(looks_like_a_case, "y", "form", message, vector=vector.id)
+
+
+def _named(vector: Vector) -> str:
+    reasons = [FLAGS[flag][0] for flag in vector.flags if flag in FLAGS]
+    return f"{vector.id}: {'; '.join(reasons)}" if reasons else vector.id
