@@ -29,9 +29,13 @@ def by_layer(case, **options):
     weight = find_format(case.format).from_operands(dict(case.operands), len(case.in_shape), len(case.out_shape))
     if (weight.in_shape, weight.out_shape, case.n_layers) != (case.in_shape, case.out_shape, 1):
         raise ShapeError("The operands are not those of one layer of these modes.")
-    y, pullback = FactorizedLinear.from_weight(weight, case.bias).with_options(**options).vjp(case.x)
+    layer = FactorizedLinear.from_weight(weight, case.bias).with_options(**options)
+    y, pullback = layer.vjp(case.x)
     gradients = pullback(case.dy)
     named = {f"d{name.removeprefix('weight.')}": array for name, array in gradients.parameters.items()}
+    if case.tangents is not None:
+        moved = {name if name == "bias" else f"weight.{name}": array for name, array in case.tangents.items()}
+        named["jvp"] = layer.jvp(case.x, moved.pop("weight.x"), moved)[1]
     return {"y": y, "dx": gradients.x, **named}
 
 

@@ -4,6 +4,8 @@
 ``dense.json``, ..        cases of one format each, with every result, and why the case is there
 ``large.safetensors``     the arrays that are too large to be written as decimal numbers
 ``invalid.json``          what an implementation must refuse
+``ranks.json``            what ranks are resolved to
+``shapes.json``           what numbers of features are split into
 ``schema.json``           the form of these files, in JSON Schema
 ========================  ====================================================================================
 

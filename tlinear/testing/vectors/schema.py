@@ -70,6 +70,30 @@ _INVALID = _CASE | {
 }
 
 
+_RANKS = {
+    "format": {"enum": [name for name in FORMATS if name != "dense"]},
+    "in_shape": _MODES,
+    "out_shape": _MODES,
+    "rank": {
+        "type": "object",
+        "properties": {"each": {"type": "integer"}, "list": _SIZES, "budget": {"type": "number"}},
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "description": "one of: this rank in every bond; these ranks; at most this fraction of the dense parameters",
+    },
+    "resolved": {"description": "the rank, or the list of ranks; null where none fits"},
+    "n_parameters": {"type": "integer", "description": "of the operands together, without the bias"},
+    "error": {"type": "string", "description": "why none fits"},
+}
+_SHAPES = {
+    "features": {"type": "integer", "minimum": 1},
+    "n_modes": {"type": "integer", "minimum": 1},
+    "pad": {"description": "false, or by which fraction at most the shape may hold more than the features"},
+    "shape": {"oneOf": [_MODES, {"type": "null"}], "description": "null where there is none"},
+}
+
+
 def _entry(properties: dict[str, Any], optional: tuple[str, ...]) -> dict[str, Any]:
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
@@ -88,7 +112,10 @@ SCHEMA: dict[str, Any] = {
     "properties": {
         "version": {"const": VERSION, "description": "of the specification"},
         "flags": {"type": "object", "additionalProperties": {"type": "string"}, "description": "what each catches"},
-        "vectors": {"type": "array", "items": {"oneOf": [{"$ref": "#/$defs/valid"}, {"$ref": "#/$defs/invalid"}]}},
+        "vectors": {
+            "type": "array",
+            "items": {"oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in ("valid", "invalid", "rank", "shape")]},
+        },
     },
     "required": ["version", "flags", "vectors"],
     "additionalProperties": False,
@@ -96,5 +123,7 @@ SCHEMA: dict[str, Any] = {
         "array": {"oneOf": [_INLINE, _IN_A_FILE]},
         "valid": _entry(_VALID, ("bits", "n_roundings", "magnitudes", "stages")) | _OF_TIERS,
         "invalid": _entry(_INVALID, ()),
+        "rank": _entry(_RANKS, ("n_parameters", "error")),
+        "shape": _entry(_SHAPES, ()),
     },
 }

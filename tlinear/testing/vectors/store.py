@@ -16,6 +16,7 @@ from tlinear.formats import FORMATS
 from tlinear.testing.case import Case
 from tlinear.testing.files import VERSION, array_from_json, array_to_json, case_from_json, case_to_json, dumps
 from tlinear.testing.report import Report
+from tlinear.testing.resolvers import rank_vectors, shape_vectors
 from tlinear.testing.vectors.corpus import FLAGS, corpus
 from tlinear.testing.vectors.invalid import INVALID_FLAGS, InvalidVector, invalid_corpus, invalid_from_json
 from tlinear.testing.vectors.schema import SCHEMA
@@ -27,6 +28,7 @@ CORPUS = Path(__file__).parent / "corpus"
 """The folder of the vectors that come with the package."""
 
 LARGE = "large.safetensors"
+_OTHERS = ("schema.json", "ranks.json", "shapes.json")
 _LARGE_FROM = 256
 _MOST_IN_STAGES = 200
 
@@ -85,6 +87,8 @@ def files_of_corpus() -> dict[str, bytes]:
         files[f"{name}.json"] = _document(used, stored).encode()
     invalid = {flag: reason for flag, (reason, *_) in INVALID_FLAGS.items()}
     files["invalid.json"] = _document(invalid, [_invalid_to_json(vector) for vector in invalid_corpus()]).encode()
+    files["ranks.json"] = _document({}, rank_vectors()).encode()
+    files["shapes.json"] = _document({}, shape_vectors()).encode()
     files["schema.json"] = (json.dumps(SCHEMA, indent=2) + "\n").encode()
     files[LARGE] = _safetensors().save(tensors)
     return files
@@ -164,7 +168,7 @@ def read_vectors(path: str | Path = CORPUS, *, verify: bool = False) -> tuple[li
     """
     path = Path(path)
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    files = [file for file in files if file.name != "schema.json"]
+    files = [file for file in files if file.name not in _OTHERS]
     if not files:
         raise VectorError(f"{path} holds no vectors. Give a .json file of vectors, or a folder of them.")
     valid: list[Vector] = []
