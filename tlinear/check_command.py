@@ -66,7 +66,16 @@ def _execute(options: argparse.Namespace) -> int:
     if options.vectors is not None:
         valid, invalid = read_vectors(options.vectors or CORPUS)
         refuse = invalid if options.invalid else ()
-        report = check_vectors(judged, valid, refuse, formats=options.formats, dtypes=options.dtypes or DTYPES, **rules)
+        report = check_vectors(
+            judged,
+            valid,
+            refuse,
+            formats=options.formats,
+            dtypes=options.dtypes or DTYPES,
+            n_layers=options.layers,
+            jvp=options.jvp,
+            **rules,
+        )
     else:
         report = check(
             judged,

@@ -33,6 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--tlinear-exec", metavar="COMMAND", help="a program to judge instead")
     group.addoption("--tlinear-formats", metavar="NAMES", help="such as cp,tt; all unless given")
     group.addoption("--tlinear-dtypes", metavar="NAMES", help="such as float32,float64; all unless given")
+    group.addoption(
+        "--tlinear-layers", metavar="NUMBERS", help="numbers of joint layers, such as 1,2,3; 1 unless given"
+    )
+    group.addoption("--tlinear-jvp", action="store_true", help="also judge the derivative along tangents")
     group.addoption("--tlinear-vectors", metavar="PATH", help="a file or folder of vectors instead of the package's")
     group.addoption("--tlinear-invalid", action="store_true", help="also judge that what is wrong is refused")
     group.addoption("--tlinear-max-examples", type=int, default=200, metavar="N", help="random cases; 0 for none")

@@ -1,9 +1,11 @@
-"""tltorch's layout of the same layer: the one table from tlinear's operands to tltorch's, and the layer itself."""
+"""The same layer in tltorch."""
 
 import numpy as np
 import tltorch
 import torch
 from tltorch.factorized_tensors import BlockTT, CPTensorized, TuckerTensorized
+
+from tlinear.testing.layouts import out_first
 
 from .autograd import as_torch
 from .cases import Case
@@ -11,30 +13,13 @@ from .cases import Case
 TLTORCH_FORMATS = ("cp", "tucker", "blocktt")
 TLTORCH_IMPLEMENTATIONS = ("factorized", "reconstructed")
 
-Layout = list[tuple[str, tuple[int, ...]]]
-
-
-def tltorch_layout(factorization: str, n_in: int, n_out: int) -> Layout:
-    """tltorch's operands in its order: the name of ours, and our axes in its order.
-
-    It has the output modes first: in the order of the factors, in the axes of the core of
-    Tucker, and in the cores ``(R_k, out_k, in_k, R_{k+1})`` of BlockTT.
-    """
-    out_first = (*range(n_in, n_in + n_out), *range(n_in))
-    factors: Layout = [(f"factors.{k}", (0, 1)) for k in out_first]
-    if factorization == "cp":
-        return [("weights", (0,)), *factors]
-    if factorization == "tucker":
-        return [("core", out_first), *factors]
-    return [(f"cores.{k}", (0, 2, 1, 3)) for k in range(n_in)]
-
 
 class TltorchLayer:
     """A tltorch.FactorizedLinear of the same numbers, and its results by tlinear's names in tlinear's layout."""
 
     def __init__(self, case: Case, implementation: str) -> None:
         structure = case.structure
-        self.layout = tltorch_layout(case.factorization, len(structure.in_shape), len(structure.out_shape))
+        self.layout = out_first(case.factorization, len(structure.in_shape), len(structure.out_shape))
         self.operands = [
             torch.nn.Parameter(as_torch(case.operands[name].transpose(axes))) for name, axes in self.layout
         ]

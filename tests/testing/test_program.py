@@ -10,6 +10,7 @@ import pytest
 from tlinear.cli import main
 from tlinear.errors import ProgramError
 from tlinear.testing import Program, check
+from tlinear.testing.vectors import check_vectors, invalid_corpus
 
 PORTS = Path(__file__).parents[2] / "docs" / "ports"
 
@@ -109,3 +110,56 @@ def test_a_function_that_is_not_there(given, capsys):
     code, shown = judged(capsys, "--function", given)
     assert code == 2
     assert given in shown
+
+
+# ------------------------------------------------------------------------------------------------- the test vectors
+
+
+@needs("gcc")
+def test_the_port_to_c_passes_the_vectors_and_a_broken_one_is_kept_as_one(tmp_path, capsys):
+    options = ("--vectors", "--formats", "tt", "--dtypes", "float32")
+    code, shown = judged(capsys, "--exec", compiled(PORTS / "tt.c", tmp_path), *options)
+    assert code == 0, shown
+    assert "test vectors" in shown
+    broken = tmp_path / "broken.c"
+    broken.write_text((PORTS / "tt.c").read_text().replace("y[k] = bias->at[k % O]", "y[k] = 0"))
+    program, kept = compiled(broken, tmp_path), tmp_path / "kept"
+    code, shown = judged(capsys, "--exec", program, *options, "--save", str(kept))
+    assert code == 1
+    assert "the bias is not added" in shown
+    assert "vector    tt-" in shown
+    code, shown = judged(capsys, "--exec", program, "--vectors", str(kept), "--formats", "tt", "--dtypes", "float32")
+    assert code == 1
+    assert "tt-found-0" in shown
+
+
+@needs("node")
+def test_the_port_to_javascript_passes_the_vectors(capsys):
+    options = ("--vectors", "--dtypes", "float64", "--layers", "1,2,3")
+    code, shown = judged(capsys, "--exec", f"node {PORTS / 'layer.js'}", *options)
+    assert code == 0, shown
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        (ECHO + '(wanted / \'results.json\').write_text(\'{"0": {"error": "it does not fit"}}\')', 0),
+        (ECHO + "(wanted / 'results.txt').write_text('case 0\\nerror it does not fit\\n')", 0),
+        ("raise SystemExit('it does not fit')", 0),
+        ("import os; os.kill(os.getpid(), 11)", 1),
+        (ECHO + "(wanted / 'results.txt').write_text('case 0\\ny 1 1 7\\n')", 1),
+    ],
+    ids=["error in JSON", "error in words", "exit code", "crash", "results"],
+)
+def test_a_program_refuses_by_saying_so(tmp_path, program, code):
+    script = tmp_path / "port.py"
+    script.write_text(program)
+    invalid = [vector for vector in invalid_corpus() if vector.id == "tt-ranks_disagree"]
+    report = check_vectors(Program((sys.executable, str(script))), [], invalid)
+    assert report.passed == (code == 0), str(report)
+
+
+def test_vectors_that_cannot_be_read_are_told_by_the_command(tmp_path, capsys):
+    code, shown = judged(capsys, "--exec", "true", "--vectors", str(tmp_path / "none.json"))
+    assert code == 2
+    assert "cannot be read" in shown

@@ -122,9 +122,18 @@ def test_letters_are_an_einsum():
 
 
 def test_the_layer_passes_and_refuses():
-    vectors = [vector for vector in corpus() if vector.case.n_layers == 1]
-    report = check_vectors(by_layer, vectors, invalid_corpus(), dtypes=["float32", "complex64"])
+    report = check_vectors(by_layer, None, invalid_corpus(), dtypes=["float32", "complex64"], jvp=True)
     assert report.passed, str(report)
+
+
+def test_joint_layers_and_tangents_are_judged_when_asked_for():
+    plain = check_vectors(right, formats=["cp"], dtypes=["float64"])
+    asked = check_vectors(right, formats=["cp"], dtypes=["float64"], n_layers=(1, 2, 3), jvp=True)
+    assert plain.passed
+    assert asked.passed
+    assert asked.n_cases > plain.n_cases
+    assert "jvp" in asked.coverage.tiers
+    assert "jvp" not in plain.coverage.tiers
 
 
 def test_a_report_names_the_vector_and_why_it_is_there():
@@ -141,7 +150,7 @@ def test_a_report_names_the_vector_and_why_it_is_there():
 
 def test_what_gives_results_of_no_layer_is_told():
     report = check_vectors(lambda case: {"y": np.zeros(1)}, [], invalid_corpus(), formats=["cp"])
-    assert len(report.failures) == sum(vector.format == "cp" for vector in invalid_corpus())
+    assert len(report.failures) == sum(vector.format in ("cp", "svd") for vector in invalid_corpus())
     assert "it gives results of what must be refused" in str(report)
     assert "which is no layer: x has one feature more" in str(report)
 

@@ -31,12 +31,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     valid, invalid = read_vectors(config.getoption("--tlinear-vectors") or CORPUS)
     formats = _words(config, "--tlinear-formats", tuple(FORMATS))
+    layers = tuple(map(int, _words(config, "--tlinear-layers", ("1",))))
     if "vector_case" in metafunc.fixturenames:
         found = {
             f"{vector.id}-{dtype}": case
             for vector in valid
             for dtype in _words(config, "--tlinear-dtypes", DTYPES)
-            if vector.case.format in formats and (case := case_in(vector, np.dtype(dtype))) is not None
+            if vector.case.format in formats
+            and vector.case.n_layers in layers
+            and (case := case_in(vector, np.dtype(dtype), jvp=config.getoption("--tlinear-jvp"))) is not None
         }
         metafunc.parametrize("vector_case", list(found.values()), ids=list(found))
     else:
@@ -74,7 +77,9 @@ def test_random_cases(implementation: Implementation, pytestconfig: pytest.Confi
         pytest.skip("--tlinear-max-examples=0")
     formats = _words(pytestconfig, "--tlinear-formats", tuple(FORMATS))
     dtypes = _words(pytestconfig, "--tlinear-dtypes", DTYPES)
-    report = check(implementation, formats=formats, dtypes=dtypes, max_examples=n)
+    layers = tuple(map(int, _words(pytestconfig, "--tlinear-layers", ("1",))))
+    jvp = pytestconfig.getoption("--tlinear-jvp")
+    report = check(implementation, formats=formats, dtypes=dtypes, n_layers=layers, jvp=jvp, max_examples=n)
     if not report.passed:
         pytest.fail(str(report), pytrace=False)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,7 +24,9 @@ from tlinear.errors import OptionError
 from tlinear.testing.case import Case
 from tlinear.testing.verdict import as_arrays
 
-__all__ = ["OUT_FIRST", "TORCH_TT", "Layout"]
+__all__ = ["OUT_FIRST", "TORCH_TT", "Layout", "out_first"]
+
+Axes: TypeAlias = list[tuple[str, tuple[int, ...]]]
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ class Layout:
 
     def says(self, case: Case) -> bool:
         """Whether a case can be laid out so."""
-        even = len(case.in_shape) == len(case.out_shape) or not (self.even or case.format == "blocktt")
+        even = len(case.in_shape) == len(case.out_shape) or not self.even
         return case.format in self.formats and case.n_layers == 1 and even
 
-    def axes(self, case: Case) -> list[tuple[str, tuple[int, ...]]]:
+    def axes(self, case: Case) -> Axes:
         """Their operands in their order: the name of ours, and our axes in the order of theirs.
 
         Raises
@@ -62,18 +64,7 @@ class Layout:
         """
         if not self.says(case):
             raise OptionError(f"{self.name} has no layout for {case}. It has {', '.join(self.formats)}, single layers.")
-        n_in, n_out = len(case.in_shape), len(case.out_shape)
-        out_first = (*range(n_in, n_in + n_out), *range(n_in))
-        factors: list[tuple[str, tuple[int, ...]]] = [(f"factors.{k}", (0, 1)) for k in out_first]
-        match case.format:
-            case "dense":
-                return [("tensor", out_first)]
-            case "cp":
-                return [("weights", (0,)), *factors]
-            case "tucker":
-                return [("core", out_first), *factors]
-            case _:
-                return [(name, (0, 2, 1, 3)) for name in case.operands]
+        return out_first(case.format, len(case.in_shape), len(case.out_shape))
 
     def operands(self, case: Case) -> list[Array]:
         """The operands of a case, in their order and with their axes.
@@ -118,6 +109,27 @@ class Layout:
         for gradient, (name, axes) in zip(gradients or (), self.axes(case), strict=gradients is not None):
             found[f"d{name}"] = as_arrays({name: gradient})[name].transpose(np.argsort(axes))
         return found
+
+
+def out_first(name: str, n_in: int, n_out: int) -> Axes:
+    """tltorch's operands of a format in its order: the name of ours, and our axes in the order of theirs.
+
+    Examples
+    --------
+    >>> out_first("tucker", 1, 2)
+    [('core', (1, 2, 0)), ('factors.1', (0, 1)), ('factors.2', (0, 1)), ('factors.0', (0, 1))]
+    """
+    modes = (*range(n_in, n_in + n_out), *range(n_in))
+    factors: Axes = [(f"factors.{k}", (0, 1)) for k in modes]
+    match name:
+        case "dense":
+            return [("tensor", modes)]
+        case "cp":
+            return [("weights", (0,)), *factors]
+        case "tucker":
+            return [("core", modes), *factors]
+        case _:
+            return [(f"cores.{k}", (0, 2, 1, 3)) for k in range(max(n_in, n_out))]
 
 
 OUT_FIRST = Layout("tltorch", ("dense", "cp", "tucker", "blocktt"))

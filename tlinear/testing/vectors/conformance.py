@@ -10,6 +10,7 @@ import numpy as np
 
 from tlinear.arrays import DType
 from tlinear.errors import OptionError, ProgramError
+from tlinear.formats import FORMATS
 from tlinear.testing.arithmetic import arithmetic_of
 from tlinear.testing.case import Case, Results
 from tlinear.testing.check import Session
@@ -17,6 +18,7 @@ from tlinear.testing.implementation import Failure, Function, Implementation
 from tlinear.testing.judge import Rules
 from tlinear.testing.reference import Convention
 from tlinear.testing.report import Report
+from tlinear.testing.strategies import DTYPES
 from tlinear.testing.vectors.corpus import FLAGS, corpus
 from tlinear.testing.vectors.invalid import InvalidVector
 from tlinear.testing.vectors.vector import Vector
@@ -31,7 +33,9 @@ def check_vectors(
     invalid: Sequence[InvalidVector] = (),
     *,
     formats: Sequence[str] | None = None,
-    dtypes: Sequence[str] = ("float32", "float64", "complex64", "complex128"),
+    dtypes: Sequence[str] = DTYPES,
+    n_layers: Sequence[int] = (1,),
+    jvp: bool = False,
     convention: Convention = "adjoint",
     unit_roundoff: float | None = None,
     terms: int | None = None,
@@ -50,6 +54,8 @@ def check_vectors(
     formats, dtypes : sequences of str
         The vectors and arithmetics to be judged.  One that is exact in fewer bits than a dtype has is, in it; real
         vectors are in real dtypes, complex ones in complex ones.
+    n_layers, jvp
+        Which joint layers are judged, and whether derivatives along tangents are.
     convention, unit_roundoff, terms, namespace
         As of :func:`tlinear.testing.check`.
 
@@ -60,13 +66,18 @@ def check_vectors(
     >>> report.passed, report.source
     (True, 'test vectors')
     """
-    chosen = [v for v in (corpus() if vectors is None else vectors) if formats is None or v.case.format in formats]
+    wanted = tuple(FORMATS) if formats is None else formats
+    chosen = [
+        vector
+        for vector in (corpus() if vectors is None else vectors)
+        if vector.case.format in wanted and vector.case.n_layers in n_layers
+    ]
     rules = Rules(convention, unit_roundoff, terms)
     judged: Implementation = Function(implementation, namespace) if callable(implementation) else implementation
     names, cases = {}, []
     for dtype in map(np.dtype, dtypes):
         for vector in chosen:
-            case = case_in(vector, dtype)
+            case = case_in(vector, dtype, jvp=jvp)
             if case is not None:
                 names[case] = _named(vector)
                 cases.append(case)
@@ -79,16 +90,17 @@ def check_vectors(
     wrongly = [
         finding
         for vector in invalid
-        if (formats is None or vector.format in formats) and (finding := refused(judged, vector)) is not None
+        if (vector.format in wanted or vector.format not in FORMATS)
+        and (finding := refused(judged, vector)) is not None
     ]
     return session.report([*failures, *wrongly], "test vectors")
 
 
-def case_in(vector: Vector, dtype: DType) -> Case | None:
-    """The case of a vector in a dtype; None where the vector says nothing of it."""
+def case_in(vector: Vector, dtype: DType, *, jvp: bool = False) -> Case | None:
+    """The case of a vector in a dtype, with tangents or without; None where the vector says nothing of the dtype."""
     if dtype.kind not in "fc":
         raise OptionError(f"dtypes holds {dtype}. Pass floating or complex dtypes, such as 'float32'.")
-    case = vector.case
+    case = vector.case if jvp else replace(vector.case, tangents=None)
     if case.dtype.kind != dtype.kind:
         return None
     if vector.bits is None and dtype.itemsize < np.dtype(np.float32).itemsize:
