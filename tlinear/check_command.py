@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import shlex
-import sys
 from typing import Any
 
-from tlinear.errors import OptionError
 from tlinear.formats import FORMATS
 
-__all__ = ["PURPOSE", "add_arguments", "find_function"]
+__all__ = ["PURPOSE", "add_arguments"]
 
 PURPOSE = (
     "Judge an implementation of the layer: exit code 0 if it is right, 1 if it is wrong, 2 if it cannot be judged."
@@ -55,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _execute(options: argparse.Namespace) -> int:
     from tlinear.testing import Program, check  # which needs Hypothesis
+    from tlinear.testing.implementation import find_function
     from tlinear.testing.strategies import DTYPES
     from tlinear.testing.vectors import CORPUS, check_vectors, read_vectors, vectors_of, write_vectors
 
@@ -93,29 +91,6 @@ def _execute(options: argparse.Namespace) -> int:
     if options.save is not None and report.failures:
         print("\nwritten:", *write_vectors(options.save, vectors_of(report)))
     return 0 if report.passed else 1
-
-
-def find_function(given: str) -> Any:
-    """The function of ``module:name``, which may lie in the current directory.
-
-    Raises
-    ------
-    OptionError
-        When there is none.
-    """
-    module, _, name = given.partition(":")
-    if not name:
-        raise OptionError(f"{given!r} names no function. Give it as module:function, such as my_layer:run.")
-    sys.path.insert(0, "")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(f"{given!r} cannot be imported: {error}.") from None
-    finally:
-        sys.path.remove("")
-    if not callable(function):
-        raise OptionError(f"{given!r} is of type {type(function).__name__}, and cannot be called.")
-    return function
 
 
 def _words(given: str) -> tuple[str, ...]:

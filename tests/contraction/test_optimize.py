@@ -238,7 +238,7 @@ def test_an_optimizer_is_asked_once_a_bucket_and_once_for_the_weight():
 @pytest.mark.parametrize(
     "optimize",
     ["dp", [(0, 1)] * 4, OPTIMIZERS["opt_einsum.RandomGreedy"], OPTIMIZERS["opt_einsum.DynamicProgramming"]],
-    ids=repr,
+    ids=["name", "path", "RandomGreedy", "DynamicProgramming"],
 )
 def test_a_layer_with_options_is_copied_and_pickled(optimize):
     layer = FactorizedLinear((4, 3), (2, 5), factorization="tt", rank=3, rng=0)
@@ -276,7 +276,7 @@ UNHASHABLE = type("Unhashable", (Recorder,), {"__eq__": lambda self, other: True
         *((value, REMEDY) for value in ([np.array([0, 1])], [(0, 1), "einsum_path"], [(True, False)])),
         (UNHASHABLE, "cannot be hashed, so that no plan could be found again. Give its class a __hash__, or pass a"),
     ],
-    ids=repr,
+    ids=lambda value: "unhashable" if value is UNHASHABLE else repr(value),
 )
 def test_what_is_no_order_is_refused_when_the_layer_is_made(optimize, remedy):
     layer = FactorizedLinear((3, 2), (2, 3), factorization="tt", rank=2, rng=0)

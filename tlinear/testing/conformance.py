@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlinear.check_command import find_function
 from tlinear.formats import FORMATS
 from tlinear.testing.check import check
-from tlinear.testing.implementation import Function, Implementation, verdict_of
+from tlinear.testing.implementation import Function, Implementation, find_function, verdict_of
 from tlinear.testing.judge import Rules
 from tlinear.testing.program import Program
 from tlinear.testing.strategies import DTYPES

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from tlinear.errors import OptionError
 from tlinear.testing.case import Case, Results
 from tlinear.testing.judge import Rules, judge
 from tlinear.testing.verdict import Finding, Verdict
 
-__all__ = ["Failure", "Function", "Implementation", "Outcome", "verdict_of"]
+__all__ = ["Failure", "Function", "Implementation", "Outcome", "find_function", "verdict_of"]
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,26 @@ def verdict_of(case: Case, outcome: Outcome, rules: Rules) -> Verdict:
     if isinstance(outcome, Failure):
         return Verdict(findings=[Finding(case, "y", "form", f"{outcome.message}.")])
     return judge(case, outcome, rules)
+
+
+def find_function(given: str) -> Any:
+    """The function of ``module:name``, which may lie in the current directory.
+
+    Raises
+    ------
+    OptionError
+        When there is none.
+    """
+    module, _, name = given.partition(":")
+    if not name:
+        raise OptionError(f"{given!r} names no function. Give it as module:function, such as my_layer:run.")
+    sys.path.insert(0, "")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"{given!r} cannot be imported: {error}.") from None
+    finally:
+        sys.path.remove("")
+    if not callable(function):
+        raise OptionError(f"{given!r} is of type {type(function).__name__}, and cannot be called.")
+    return function
