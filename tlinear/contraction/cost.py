@@ -104,8 +104,8 @@ class CostModel:
         """The predicted time of one pair, and of the pullbacks to its operands: none, B's, or both."""
         return self.work_seconds(pair.work(max(batch_size, 1)), dtype, pullbacks=pullbacks)
 
-    def work_seconds(self, work: Work, dtype: DType, *, pullbacks: int = 0) -> float:
-        """The same of any pair that is this work."""
+    def work_seconds(self, work: Work, dtype: DType, *, pullbacks: int = 0, n_times: int = 1) -> float:
+        """The same of any pair that is this work, and is done so many times with the same B."""
         entry, manner = dtype.itemsize, work.manner
         if manner.by_entries:
             total = self._entries_seconds(work, dtype)
@@ -117,20 +117,20 @@ class CostModel:
         if pullbacks:
             total += min(self._to_b_seconds(work, dtype))
         if pullbacks > 1:
-            total += min(self._to_a_seconds(work, dtype).values())
+            total += min(self._to_a_seconds(work, dtype, n_times).values())
         return total
 
-    def adjoint_of(self, pair: Pair, batch_size: int, dtype: DType) -> Adjoint:
-        """How the pullbacks of a pair are done."""
+    def adjoint_of(self, pair: Pair, batch_size: int, dtype: DType, *, n_times: int = 1) -> Adjoint:
+        """How the pullbacks of a pair are done that are done so many times with the same B."""
         work = pair.work(max(batch_size, 1))
         if work.manner.by_entries:
             return Adjoint()
-        to_a, to_b = self._to_a_seconds(work, dtype), self._to_b_seconds(work, dtype)
+        to_a, to_b = self._to_a_seconds(work, dtype, n_times), self._to_b_seconds(work, dtype)
         way = min(to_a, key=to_a.__getitem__)
         return Adjoint(turns_b=way[0], flattens_a=way[1], flattens_b=to_b[1] < to_b[0])
 
-    def _to_a_seconds(self, work: Work, dtype: DType) -> dict[tuple[bool, bool], float]:
-        """The pullback to A, ``dC B^T``, by whether B is turned first, and whether the loops become rows."""
+    def _to_a_seconds(self, work: Work, dtype: DType, n_times: int) -> dict[tuple[bool, bool], float]:
+        """The pullback to A, ``dC B^T``, by whether B is turned first, once for all, and the loops become rows."""
         manner = work.manner
         moving = self.call_seconds + self._moving_seconds((work.a + work.b + work.out) * dtype.itemsize)
         looped = work._replace(
@@ -145,7 +145,7 @@ class CostModel:
         ways = {False: (looped, after)}
         if work.can_flatten:
             ways[True] = _flat(looped), self._flattening_seconds(work, dtype)
-        turning = self.copy_seconds(work.b, dtype, 1)
+        turning = self.copy_seconds(work.b, dtype, 1) / n_times
         seconds = {}
         for is_flat, (adjoint, copying) in ways.items():
             for is_turned in (False, True) if not work.turns_b else (False,):
@@ -285,8 +285,8 @@ class CostModel:
         """The predicted time of a whole plan: what has a batch is done once a chunk, and a share of what has none."""
         total = 0.0
         for pair in pairs:
-            work = pair.work(max(chunk_size, 1))
-            seconds = self.work_seconds(work, dtype, pullbacks=pullbacks(pair))
+            work, n_times = pair.work(max(chunk_size, 1)), max(n_chunks, 1) if pair.has_batch else 1
+            seconds = self.work_seconds(work, dtype, pullbacks=pullbacks(pair), n_times=n_times)
             total += seconds * (n_chunks if pair.has_batch else weight_share)
             total += self.arranging_seconds(work, dtype) * weight_share
         return total

@@ -97,7 +97,10 @@ class Plan:
 
     def adjoint_of(self, pair: Pair, n_samples: int) -> Adjoint:
         """How the pullbacks to the operands of a pair are done."""
-        return Adjoint() if self.mode == "forward" else MODEL.adjoint_of(pair, n_samples, self.dtype)
+        if self.mode == "forward":
+            return Adjoint()
+        n_times = n_chunks(self.batch_size, self.chunk_size) if pair.has_batch else 1
+        return MODEL.adjoint_of(pair, n_samples, self.dtype, n_times=max(n_times, 1))
 
     @property
     def is_training(self) -> bool:

@@ -179,8 +179,10 @@ class _Problem:
     def work_seconds(self, work: Work, a: Labels, chunk_size: int) -> float:
         """What a pair costs in chunks of this size whose first operand has these labels."""
         share = weight_share(self.mode)
-        seconds = MODEL.work_seconds(work, self.dtype, pullbacks=n_pullbacks(self.network, self.mode, a))
-        n = n_chunks(self.batch_size, chunk_size) if BATCH in a else share
+        n_times = n_chunks(self.batch_size, chunk_size) if BATCH in a else 1
+        pullbacks = n_pullbacks(self.network, self.mode, a)
+        seconds = MODEL.work_seconds(work, self.dtype, pullbacks=pullbacks, n_times=n_times)
+        n = n_times if BATCH in a else share
         return n * seconds + MODEL.arranging_seconds(work, self.dtype) * share
 
     def copy_seconds(self, labels: Labels, chunk_size: int, line: int = 1) -> float:
