@@ -18,7 +18,7 @@ DOORS = ("__array__", "__float__", "__int__", "__index__", "__complex__", "__buf
 """How an array, or what is in it, gets out of its library."""
 
 
-class Crossed(AssertionError):
+class CrossedError(AssertionError):
     """Something came out."""
 
 
@@ -28,7 +28,7 @@ def closed(monkeypatch):
 
     def refuse(door):
         def call(self, *arguments, **options):
-            raise Crossed(f"{door} of an array was called")
+            raise CrossedError(f"{door} of an array was called")
 
         return call
 
@@ -52,15 +52,15 @@ def test_training_and_inference_bring_nothing_to_the_host(closed, place, factori
     x, dy = place.array(np.ones((6, 11))), place.array(np.ones((6, 10)))
     sgd, adam = SGD(0.1, momentum=0.9), Adam(0.1)
     closed()
-    with pytest.raises(Crossed):
+    with pytest.raises(CrossedError):
         np.asarray(x)
-    with pytest.raises(Crossed):
+    with pytest.raises(CrossedError):
         float(x[0, 0])
     frozen = layer.freeze()
     for optimiser in (sgd, adam):
         state = optimiser.init(layer.parameters())
         for _ in range(2):
-            y, pullback = layer.vjp(x)
+            _, pullback = layer.vjp(x)
             gradients = pullback(dy)
             parameters, state = optimiser.update(layer.parameters(), gradients.parameters, state)
             layer = layer.with_parameters(parameters)
