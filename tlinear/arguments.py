@@ -18,9 +18,7 @@ __all__ = ["check_bias", "check_cotangent", "check_features", "check_flag", "che
 _LAYER = "the layer's parameters live"
 
 
-def check_input(
-    x: ArrayLike, in_features: int, in_shape: tuple[int, ...] | None = None, *, space: Space = NUMPY
-) -> Array:
+def check_input(x: ArrayLike, in_features: int, in_shape: tuple[int, ...] | None = None, space: Space = NUMPY) -> Array:
     """`x` as an array of the layer's space whose last axis is `in_features`."""
     array = adopt(x, space, "x", _LAYER)
     if array.ndim == 0 or array.shape[-1] != in_features:
@@ -82,7 +80,7 @@ def check_tangent(tangent: ArrayLike, primal: Array, name: str, space: Space = N
 
 
 def _check_real(array: Array, dtype: DType, name: str, partner: str, space: Space) -> None:
-    if space.is_complex(array.dtype) and not space.is_complex(dtype):
+    if array.dtype != dtype and space.is_complex(array.dtype) and not space.is_complex(dtype):
         raise DTypeError(
             f"{name} has dtype {array.dtype}, but {partner} is {dtype}, which is real. Pass its real part, "
             "or make the layer or the input complex."

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_bias, check_features, check_input
-from tlinear.arrays import Array, DType, Space, adopt_inexact
+from tlinear.arrays import NUMPY, Array, DType, Space, adopt_inexact
 from tlinear.contraction.options import Mode, PlanOptions, is_training
 from tlinear.contraction.plan import Plan
 from tlinear.contraction.search import plan, plan_for
@@ -35,6 +35,8 @@ class Call(NamedTuple):
     flat : array of shape (b, i1, .., in)
         `x`, padded to what the modes hold, in the dtype computed in.
     result_dtype : dtype
+    space : Space
+        Where all of it lives.
     """
 
     x: Array
@@ -45,6 +47,7 @@ class Call(NamedTuple):
     plan: Plan
     flat: Array
     result_dtype: DType
+    space: Space
 
     @classmethod
     def prepare(
@@ -65,33 +68,33 @@ class Call(NamedTuple):
         if n_out != weight.out_features:
             n_out = check_features("out", n_out, weight.out_shape)
         space = weight.space
-        array = check_input(x, n_in, weight.in_shape, space=space)
+        array = check_input(x, n_in, weight.in_shape, space)
         offset = None if bias is None else check_bias(bias, n_out, space)
         result_dtype = space.inexact_dtype(array.dtype, weight.dtype, weight.dtype if offset is None else offset.dtype)
         dtype = space.compute_dtype(result_dtype)
-        plan_dtype, n_samples, taken = space.plan_dtype(dtype), math.prod(array.shape[:-1]), 0
+        n_samples, taken = math.prod(array.shape) // n_in, 0
         if options.memory_limit is not None:
             taken = _converted_bytes(array, weight, (n_in, n_out), result_dtype, training=is_training(mode))
-        plan = plan_for(
-            weight.layer_network, options, mode, n_samples, plan_dtype, hardware=space.hardware, taken_bytes=taken
-        ).on(space)
+        if space is NUMPY:
+            plan = plan_for(weight.layer_network, options, mode, n_samples, dtype, taken_bytes=taken)
+        else:
+            asked = weight.layer_network, options, mode, n_samples, space.plan_dtype(dtype)
+            plan = plan_for(*asked, taken_bytes=taken, hardware=space.hardware).on(space)
         flat = _flatten(space, array, weight.in_shape, dtype)
-        return cls(array, weight, offset, n_in, n_out, plan, flat, result_dtype)
-
-    @property
-    def space(self) -> Space:
-        """Where all of it lives."""
-        return self.plan.space
+        return cls(array, weight, offset, n_in, n_out, plan, flat, result_dtype, space)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The batch axes."""
-        return tuple(self.x.shape[:-1])
+        return self.x.shape[:-1]
 
     def operands(self) -> list[Array]:
         """The operands of the plan's network, in the dtype computed in."""
-        dtype, astype = self.flat.dtype, self.space.astype
-        return [self.flat, *[astype(array, dtype) for array in self.weight.operands.values()]]
+        dtype, cast = self.flat.dtype, self.space.astype
+        return [
+            self.flat,
+            *[array if array.dtype == dtype else cast(array, dtype) for array in self.weight.operands.values()],
+        ]
 
     def flatten(self, array: Array, modes: tuple[int, ...]) -> Array:
         """``[.., features]`` as ``[b, *modes]``, padded with zeros, in the dtype computed in."""
@@ -107,9 +110,10 @@ class Call(NamedTuple):
         """A result ``[b, o1..om]`` with the bias added, in the shape and dtype of y."""
         y = self.merge(result, self.out_features, self.weight.out_features)
         if self.bias is not None:
+            bias = self.bias
             # the result is this call's own, so that nobody sees it change
-            y += self.space.astype(self.bias, y.dtype)
-        return self.space.astype(y, self.result_dtype)
+            y += bias if bias.dtype == y.dtype else self.space.astype(bias, y.dtype)
+        return y if y.dtype == self.result_dtype else self.space.astype(y, self.result_dtype)
 
 
 def named_parameters(weight: FactorizedTensor, bias: Array | None) -> dict[str, Array]:

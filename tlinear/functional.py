@@ -153,12 +153,13 @@ class Pullback:
         found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape))
         dx = call.merge(found.pop(0), call.in_features, call.weight.in_features) if 0 in found else None
         operands, parameters = tuple(call.weight.operands.items()), {}
+        match, contiguous = space.match_dtype, space.contiguous
         for k, gradient in found.items():
             name, operand = operands[k - 1]
-            parameters[f"weight.{name}"] = space.contiguous(space.match_dtype(gradient, operand.dtype))
+            parameters[f"weight.{name}"] = contiguous(match(gradient, operand.dtype))
         if call.bias is not None and self.wants_bias:
             parameters["bias"] = bias_gradient(cotangent, call.bias, space)
-        return Gradients(None if dx is None else space.match_dtype(dx, space.inexact_dtype(call.x.dtype)), parameters)
+        return Gradients(None if dx is None else match(dx, space.inexact_dtype(call.x.dtype)), parameters)
 
 
 def linear_vjp(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlinear.arrays.foreign import Foreign, is_host_device
-from tlinear.arrays.host import Array, as_numpy
+from tlinear.arrays.host import NUMERIC, Array, as_numpy
 from tlinear.arrays.space import NUMPY, Space
 from tlinear.errors import DeviceError, DTypeError
 
@@ -60,8 +60,8 @@ def adopt(array: Any, space: Space, name: str, where: str) -> Array:
     DTypeError
         When it is not numeric.
     """
-    if space is NUMPY and type(array) is np.ndarray:
-        return as_numpy(array, name)
+    if space is NUMPY and type(array) is np.ndarray and array.dtype.kind in NUMERIC:
+        return array
     there = space_of(array)
     if there is not space:
         raise DeviceError(
@@ -77,6 +77,8 @@ def adopt(array: Any, space: Space, name: str, where: str) -> Array:
 
 def adopt_inexact(array: Any, space: Space, name: str, where: str) -> Array:
     """The same with integers and booleans promoted to the default floating dtype: what a parameter may be."""
+    if space is NUMPY and type(array) is np.ndarray and array.dtype.kind in "fc" and array.dtype.isnative:
+        return array
     own = adopt(array, space, name, where)
     return space.astype(own, space.inexact_dtype(own.dtype))
 

@@ -26,7 +26,9 @@ __all__ = [
 Array: TypeAlias = NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
 
-_NUMERIC = "biufc"
+NUMERIC = "biufc"
+"""The kinds of dtypes that numbers have."""
+
 _BLOCK = 2**17
 
 
@@ -46,7 +48,7 @@ def as_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
     >>> as_numpy([1.0, 2.0]).dtype
     dtype('float64')
     """
-    if type(array) is np.ndarray and array.dtype.kind in _NUMERIC:
+    if type(array) is np.ndarray and array.dtype.kind in NUMERIC:
         return array
     if isinstance(array, np.ma.MaskedArray):
         raise DTypeError(f"{name} is a masked array, whose mask would be lost. Pass array.filled(value) instead.")
@@ -60,7 +62,7 @@ def as_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
             f"{getattr(array, 'device', 'unknown')}) cannot be read as a NumPy array: {str(error).rstrip('.')}. "
             "Pass numbers that numpy.asarray takes: dense, on the CPU, in a dtype that NumPy has, such as float32."
         ) from error
-    if result.dtype.kind not in _NUMERIC:
+    if result.dtype.kind not in NUMERIC:
         raise DTypeError(f"{name} has dtype {result.dtype}, which is not numeric. Pass real or complex numbers.")
     return result
 

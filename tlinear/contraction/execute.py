@@ -59,7 +59,7 @@ def arrange_weights(plan: Plan, slots: Sequence[Array]) -> list[Array]:
 
 def pass_through(plan: Plan, x: Array, arranged: Sequence[Array], kept: Kept | None = None) -> Array:
     """The input through the steps that have a batch, chunk by chunk; what they start from is `kept`, if wanted."""
-    n_samples = int(x.shape[0])
+    n_samples = x.shape[0]
     if n_samples <= plan.chunk_size:
         return put_in_order(plan, _through(plan.batch_kernels(n_samples), x, arranged, kept), n_samples)
     result = _room_for_result(plan, x)
@@ -129,7 +129,7 @@ def push_forward(plan: Plan, operands: Sequence[Array], tangents: Sequence[Array
     tangents_met = [_arranged(arrange, moving[b]) for arrange, b in plan.arranging]
     x, dx = slots[0], moving[0]
     result, change = _room_for_result(plan, x), _room_for_result(plan, x)
-    for rows in chunks_of(plan, int(x.shape[0])):
+    for rows in chunks_of(plan, x.shape[0]):
         c, dc, n = x[rows, ...], None if dx is None else dx[rows, ...], rows.stop - rows.start
         for kernel, met, moved in zip(plan.batch_kernels(n), arranged, tangents_met, strict=True):
             dc = _product_rule(kernel, c, dc, met, moved)
@@ -154,7 +154,7 @@ def _product_rule(kernel: Kernel, a: Array, da: Array | None, b: Array, db: Arra
 
 
 def _room_for_result(plan: Plan, x: Array) -> Array:
-    return plan.space.empty(plan.output_shape(int(x.shape[0])), x.dtype)
+    return plan.space.empty(plan.output_shape(x.shape[0]), x.dtype)
 
 
 def chunks_of(plan: Plan, n_samples: int) -> Iterator[slice]:

@@ -98,7 +98,7 @@ def plan_for(
     `taken_bytes` are those of the limit that something else needs.
     """
     if options.memory_limit is None:
-        return cached_plan(network, options, mode, batch_bucket(batch_size), dtype, hardware=hardware)
+        return cached_plan(network, options, mode, batch_bucket(batch_size), dtype, hardware)
     exact = _Problem(network, options, mode, batch_size, dtype, hardware)
     fitting = _fitting_plan(exact, options.memory_limit - taken_bytes)
     if isinstance(fitting, int):
@@ -229,8 +229,8 @@ def _rebuilding(network: Network, search: str | Callable[..., Any] | None) -> Or
 
 
 @lru_cache(maxsize=512)
-def cached_plan(
-    network: Network, options: PlanOptions, mode: Mode, batch_size: int, dtype: DType, *, hardware: Hardware = "cpu"
+def cached_plan(  # noqa: PLR0917 (what is passed by position is found faster)
+    network: Network, options: PlanOptions, mode: Mode, batch_size: int, dtype: DType, hardware: Hardware = "cpu"
 ) -> Plan:
     """Search the orders that the options admit, and keep the one of least predicted time, whatever its memory."""
     found = _fastest_plan(_Problem(network, options.ordering, mode, batch_size, dtype, hardware), options)
@@ -267,7 +267,7 @@ def _fitting_plan(exact: _Problem, limit: int) -> Plan | int:
     """
     options, batch_size = exact.options, exact.batch_size
     bucket = batch_bucket(batch_size)
-    unlimited = cached_plan(exact.network, options.unlimited, exact.mode, bucket, exact.dtype, hardware=exact.hardware)
+    unlimited = cached_plan(exact.network, options.unlimited, exact.mode, bucket, exact.dtype, exact.hardware)
     if dataclasses.replace(unlimited, batch_size=batch_size).peak_bytes <= limit:
         return unlimited
     problem = dataclasses.replace(exact, options=options.ordering, batch_size=bucket)

@@ -65,7 +65,7 @@ class Tape(NamedTuple):
 
     def _pull_back_batch(self, cotangent: Array, needs: Needs, conj: Conj) -> dict[int, Array]:
         """The gradients of the input and of what it meets, those summed over the chunks."""
-        plan, n_samples = self.plan, int(cotangent.shape[0])
+        plan, n_samples = self.plan, cotangent.shape[0]
         met = self.arranged.copy()
         sums: list[Array | None] = [None] * len(met)
         backward = plan.backward(min(n_samples, plan.chunk_size), self.wanted)

@@ -29,10 +29,8 @@ def reconstruct(network: Network, operands: Sequence[Array], dtype: DType, space
     array([[6., 8.]])
     """
     work = space.compute_dtype(dtype)
-    searched = cached_plan(
-        network, PlanOptions("factorized"), "forward", 1, space.plan_dtype(work), hardware=space.hardware
-    )
-    plan = searched.on(space)
+    options, plan_dtype = PlanOptions("factorized"), space.plan_dtype(work)
+    plan = cached_plan(network, options, "forward", 1, plan_dtype, space.hardware).on(space)
     arrays = [space.astype(array, work) for array in operands]
     exponents = [exponent_above(space.largest_part(array)) for array in arrays]
     # the largest that a sum over all labels of products of some operands can be, and the smallest such product
