@@ -87,9 +87,9 @@ def test_a_refused_cotangent_leaves_the_forward_pass_waiting(layer):
 def test_every_call_takes_the_plan_of_the_layers_implementation(monkeypatch, implementation):
     asked = []
 
-    def record(network, options, mode, batch_size, dtype):
+    def record(network, options, mode, batch_size, dtype, *hardware):
         asked.append((options.implementation, mode, batch_size, dtype))
-        return cached_plan(network, options, mode, batch_size, dtype)
+        return cached_plan(network, options, mode, batch_size, dtype, *hardware)
 
     monkeypatch.setattr("tlinear.contraction.search.cached_plan", record)
     layer = FactorizedLinear((4, 4), (2, 5), implementation=implementation, dtype=np.float32, rng=0)

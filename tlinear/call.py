@@ -6,19 +6,18 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_bias, check_features, check_input
-from tlinear.arrays import Array, DType, compute_dtype, contiguous, inexact_dtype, to_inexact
+from tlinear.arrays import NUMPY, Array, DType, Space, adopt_inexact
 from tlinear.contraction.options import Mode, PlanOptions, is_training
 from tlinear.contraction.plan import Plan
-from tlinear.contraction.search import plan_for
+from tlinear.contraction.search import plan, plan_for
 from tlinear.errors import FactorizationError
 from tlinear.formats.base import FactorizedTensor
 from tlinear.named_arrays import check_same_names
 
-__all__ = ["Call", "Features", "check_weight", "named_parameters", "weight_and_bias"]
+__all__ = ["Call", "Features", "check_weight", "named_parameters", "planned", "rebuilt", "weight_and_bias"]
 
 Features: TypeAlias = tuple[int | None, int | None]
 
@@ -36,6 +35,8 @@ class Call(NamedTuple):
     flat : array of shape (b, i1, .., in)
         `x`, padded to what the modes hold, in the dtype computed in.
     result_dtype : dtype
+    space : Space
+        Where all of it lives.
     """
 
     x: Array
@@ -46,6 +47,7 @@ class Call(NamedTuple):
     plan: Plan
     flat: Array
     result_dtype: DType
+    space: Space
 
     @classmethod
     def prepare(
@@ -65,15 +67,21 @@ class Call(NamedTuple):
             n_in = check_features("in", n_in, weight.in_shape)
         if n_out != weight.out_features:
             n_out = check_features("out", n_out, weight.out_shape)
-        array = check_input(x, n_in, weight.in_shape)
-        offset = None if bias is None else check_bias(bias, n_out)
-        result_dtype = inexact_dtype(array.dtype, weight.dtype, weight.dtype if offset is None else offset.dtype)
-        dtype = compute_dtype(result_dtype)
-        taken = 0
+        space = weight.space
+        array = check_input(x, n_in, weight.in_shape, space)
+        offset = None if bias is None else check_bias(bias, n_out, space)
+        result_dtype = space.inexact_dtype(array.dtype, weight.dtype, weight.dtype if offset is None else offset.dtype)
+        dtype = space.compute_dtype(result_dtype)
+        n_samples, taken = math.prod(array.shape) // n_in, 0
         if options.memory_limit is not None:
             taken = _converted_bytes(array, weight, (n_in, n_out), result_dtype, training=is_training(mode))
-        plan = plan_for(weight.layer_network, options, mode, array.size // n_in, dtype, taken_bytes=taken)
-        return cls(array, weight, offset, n_in, n_out, plan, _flatten(array, weight.in_shape, dtype), result_dtype)
+        if space is NUMPY:
+            plan = plan_for(weight.layer_network, options, mode, n_samples, dtype, taken_bytes=taken)
+        else:
+            asked = weight.layer_network, options, mode, n_samples, space.plan_dtype(dtype)
+            plan = plan_for(*asked, taken_bytes=taken, hardware=space.hardware).on(space)
+        flat = _flatten(space, array, weight.in_shape, dtype)
+        return cls(array, weight, offset, n_in, n_out, plan, flat, result_dtype, space)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -82,24 +90,30 @@ class Call(NamedTuple):
 
     def operands(self) -> list[Array]:
         """The operands of the plan's network, in the dtype computed in."""
-        dtype = self.plan.dtype
-        return [self.flat, *[array.astype(dtype, copy=False) for array in self.weight.operands.values()]]
+        dtype, cast = self.flat.dtype, self.space.astype
+        return [
+            self.flat,
+            *[array if array.dtype == dtype else cast(array, dtype) for array in self.weight.operands.values()],
+        ]
 
     def flatten(self, array: Array, modes: tuple[int, ...]) -> Array:
         """``[.., features]`` as ``[b, *modes]``, padded with zeros, in the dtype computed in."""
-        return _flatten(array, modes, self.plan.dtype)
+        return _flatten(self.space, array, modes, self.flat.dtype)
 
     def merge(self, array: Array, features: int, held: int) -> Array:
         """What the modes hold of each sample as ``[.., features]``, contiguous, the padding cropped."""
-        merged = array.reshape(*self.x.shape[:-1], held)
-        return contiguous(merged if features == held else merged[..., :features])
+        space = self.space
+        merged = space.reshape(array, (*self.x.shape[:-1], held))
+        return space.contiguous(merged if features == held else merged[..., :features])
 
     def output(self, result: Array) -> Array:
         """A result ``[b, o1..om]`` with the bias added, in the shape and dtype of y."""
         y = self.merge(result, self.out_features, self.weight.out_features)
         if self.bias is not None:
-            y = np.add(y, self.bias, out=y)  # the result is this call's own, so that nobody sees it change
-        return y if y.dtype == self.result_dtype else y.astype(self.result_dtype)
+            bias = self.bias
+            # the result is this call's own, so that nobody sees it change
+            y += bias if bias.dtype == y.dtype else self.space.astype(bias, y.dtype)
+        return y if y.dtype == self.result_dtype else self.space.astype(y, self.result_dtype)
 
 
 def named_parameters(weight: FactorizedTensor, bias: Array | None) -> dict[str, Array]:
@@ -113,8 +127,24 @@ def weight_and_bias(
 ) -> tuple[FactorizedTensor, Array | None]:
     """The inverse of :func:`named_parameters`: a weight and a bias like these, of other numbers."""
     check_same_names(parameters, named_parameters(weight, bias), "The parameters")
-    arrays = {name: to_inexact(array, name) for name, array in parameters.items()}
+    space = weight.space
+    arrays = {
+        name: adopt_inexact(array, space, name, "the layer's parameters live") for name, array in parameters.items()
+    }
     return weight.with_operands({name: arrays[f"weight.{name}"] for name in weight.operands}), arrays.get("bias")
+
+
+def rebuilt(parameters: Mapping[str, Array], weight: FactorizedTensor) -> tuple[FactorizedTensor, Array | None]:
+    """The same of parameters that may live elsewhere than those of `weight`."""
+    operands = {name: parameters[f"weight.{name}"] for name in weight.operands}
+    return weight.with_operands(operands), parameters.get("bias")
+
+
+def planned(weight: FactorizedTensor, bias: Array | None, options: PlanOptions, mode: Mode, batch_size: int) -> Plan:
+    """The plan of a layer for this many samples of its parameters' dtype."""
+    space, arrays = weight.space, named_parameters(weight, bias).values()
+    dtype = space.plan_dtype(space.compute_dtype(space.inexact_dtype(*(array.dtype for array in arrays))))
+    return plan(weight.layer_network, options, mode=mode, batch_size=batch_size, dtype=dtype, hardware=space.hardware)
 
 
 def check_weight(weight: FactorizedTensor) -> None:
@@ -126,33 +156,32 @@ def check_weight(weight: FactorizedTensor) -> None:
         )
 
 
-def _flatten(array: Array, modes: tuple[int, ...], dtype: DType) -> Array:
+def _flatten(space: Space, array: Array, modes: tuple[int, ...], dtype: DType) -> Array:
     """``[.., features]``, padded with zeros to what the modes hold, as ``[b, *modes]``."""
     features, held = array.shape[-1], math.prod(modes)
     if features < held:
-        padded = np.zeros((*array.shape[:-1], held), dtype)
-        padded[..., :features] = array
-        array = padded
+        array = space.padded(array, held, dtype)
     elif array.dtype != dtype:
-        array = array.astype(dtype, order="C")
-    return array.reshape(array.size // held, *modes)
+        array = space.astype(array, dtype)
+    return space.reshape(array, (math.prod(array.shape) // held, *modes))
 
 
 def _converted_bytes(
     x: Array, weight: FactorizedTensor, features: tuple[int, int], result_dtype: DType, *, training: bool
 ) -> int:
     """At most what it takes to pad, crop, put in order and cast the arguments and the results of a call."""
-    dtype, n_samples = compute_dtype(result_dtype), math.prod(x.shape[:-1])
+    space = weight.space
+    dtype, n_samples = space.compute_dtype(result_dtype), math.prod(x.shape[:-1])
     held_in, held_out = (math.prod(shape) for shape in (weight.in_shape, weight.out_shape))
     is_padded, is_cropped = features[0] < held_in, features[1] < held_out
     casts_x, casts_y = x.dtype != dtype, result_dtype != dtype
     # x is padded, cast and put in order at once; y is cropped, and then cast
-    inputs = int(is_padded or casts_x or not x.flags.c_contiguous)
+    inputs = int(is_padded or casts_x or not space.lies_in_order(x))
     outputs = is_cropped + casts_y
-    operands = sum(array.size for array in weight.operands.values() if array.dtype != dtype)
+    operands = sum(math.prod(array.shape) for array in weight.operands.values() if array.dtype != dtype)
     bias = 0
     if training:  # and its gradient the other way round; that of the bias is summed in the dtype of the cotangent
         inputs += is_padded + casts_x
         outputs += int(is_cropped or casts_y)
         operands, bias = 2 * operands, 2 * features[1]
-    return dtype.itemsize * (n_samples * (inputs * held_in + outputs * held_out) + operands + bias)
+    return space.plan_dtype(dtype).itemsize * (n_samples * (inputs * held_in + outputs * held_out) + operands + bias)

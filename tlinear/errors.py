@@ -9,6 +9,7 @@ __all__ = [
     "CalibrationError",
     "DTypeError",
     "DecompositionError",
+    "DeviceError",
     "FactorizationError",
     "ImplementationError",
     "InfeasibleRankError",
@@ -57,6 +58,10 @@ class NetworkError(TLinearError, ValueError):
 
 class DTypeError(TLinearError, TypeError):
     """An array is not numeric, or its dtype does not fit its partner's."""
+
+
+class DeviceError(TLinearError, TypeError):
+    """Arrays of two libraries or of two devices meet, or one of these cannot do what was asked."""
 
 
 class NonFiniteError(TLinearError, ValueError):

@@ -6,16 +6,14 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_tangent
-from tlinear.arrays import Array, compute_dtype, inexact_dtype
-from tlinear.call import Call, named_parameters, weight_and_bias
+from tlinear.arrays import Array
+from tlinear.call import Call, named_parameters, planned, rebuilt, weight_and_bias
 from tlinear.contraction.execute import arrange_weights, contract_weights, pass_through, reduce_operand
 from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.plan import Plan
-from tlinear.contraction.search import plan
 from tlinear.contraction.tape import Tape
 from tlinear.formats import FactorizedTensor
 from tlinear.functional import Pullback, Wrt, gradients_asked_for
@@ -51,6 +49,7 @@ class FrozenLinear(Layer):
     >>> frozen = layer.freeze()
     >>> frozen
     FrozenLinear(64 -> 64, cp, parameters=328, holding 0 bytes beside them)
+    >>> import numpy as np
     >>> frozen(np.ones((1024, 64))).shape
     (1024, 64)
     >>> frozen
@@ -60,8 +59,9 @@ class FrozenLinear(Layer):
     def __init__(
         self, weight: FactorizedTensor, bias: Array | None, features: tuple[int, int], options: PlanOptions
     ) -> None:
-        self.weight = weight.with_operands({name: _fixed(array) for name, array in weight.operands.items()})
-        self.bias = None if bias is None else _fixed(bias)
+        fixed = weight.space.frozen
+        self.weight = weight.with_operands({name: fixed(array) for name, array in weight.operands.items()})
+        self.bias = None if bias is None else fixed(bias)
         self.options = options
         self._features = features
         self._held: dict[int, tuple[Plan, list[Array]]] = {}
@@ -81,8 +81,9 @@ class FrozenLinear(Layer):
         own = list(self.parameters().values())
         with self._lock:
             arrays = {id(array): array for _, arranged in self._held.values() for array in arranged}
-        held = (array for array in arrays.values() if not any(np.may_share_memory(array, other) for other in own))
-        return sum(array.nbytes for array in held)
+        space = self.space
+        held = (array for array in arrays.values() if not any(space.share_memory(array, other) for other in own))
+        return sum(map(space.n_bytes, held))
 
     def parameters(self) -> dict[str, Array]:
         """Read-only arrays."""
@@ -91,6 +92,9 @@ class FrozenLinear(Layer):
     def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> FrozenLinear:
         """Frozen anew, with other numbers."""
         return FrozenLinear(*weight_and_bias(parameters, self.weight, self.bias), self._features, self.options)
+
+    def _rebuilt(self, parameters: Mapping[str, Array]) -> FrozenLinear:
+        return FrozenLinear(*rebuilt(parameters, self.weight), self._features, self.options)
 
     def __call__(self, x: ArrayLike) -> Array:
         call = self._call(x)
@@ -112,14 +116,13 @@ class FrozenLinear(Layer):
         call = self._call(x)
         y = call.output(self._passed(call, call.flat))
         if dx is None:
-            return y, np.zeros_like(y)
-        moved = self._passed(call, call.flatten(check_tangent(dx, call.x, "dx"), self.weight.in_shape))
-        return y, call.merge(moved, call.out_features, call.weight.out_features).astype(y.dtype, copy=False)
+            return y, self.space.zeros_like(y)
+        moved = self._passed(call, call.flatten(check_tangent(dx, call.x, "dx", self.space), self.weight.in_shape))
+        return y, self.space.astype(call.merge(moved, call.out_features, call.weight.out_features), y.dtype)
 
     def plan(self, batch_size: int) -> Plan:
         """What a call computes for this many samples of the parameters' dtype; ``print`` it."""
-        dtype = compute_dtype(inexact_dtype(*(array.dtype for array in self.parameters().values())))
-        return plan(self.weight.layer_network, self.options, mode="frozen", batch_size=batch_size, dtype=dtype)
+        return planned(self.weight, self.bias, self.options, "frozen", batch_size)
 
     def _call(self, x: ArrayLike) -> Call:
         return Call.prepare(x, self.weight, self.bias, options=self.options, mode="frozen", features=self._features)
@@ -147,8 +150,7 @@ class FrozenLinear(Layer):
     def _held_already(self, array: Array) -> Array:
         """The same array of another plan, if there is one: most plans rebuild the same weight."""
         for other in (other for _, arranged in self._held.values() for other in arranged):
-            lies_alike = (other.dtype, other.shape, other.strides) == (array.dtype, array.shape, array.strides)
-            if lies_alike and np.array_equal(other, array):
+            if self.space.alike(other, array):
                 return other
         return array
 
@@ -168,18 +170,12 @@ class FrozenLinear(Layer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
         # NumPy copies and unpickles arrays as ones that can be written
-        weight, bias = self.weight, self.bias
-        operands = {name: _fixed(array) for name, array in weight.operands.items()}
-        self.__dict__.update(weight=weight.with_operands(operands), bias=None if bias is None else _fixed(bias))
+        weight, bias, fixed = self.weight, self.bias, self.space.frozen
+        operands = {name: fixed(array) for name, array in weight.operands.items()}
+        self.__dict__.update(weight=weight.with_operands(operands), bias=None if bias is None else fixed(bias))
 
     def __repr__(self) -> str:
         return (
             f"FrozenLinear({self.in_features} -> {self.out_features}, {self.weight.factorization}, "
             f"parameters={self.n_parameters:,}, holding {self.held_bytes:,} bytes beside them)"
         )
-
-
-def _fixed(array: Array) -> Array:
-    copied = array.copy()
-    copied.flags.writeable = False
-    return copied.view()  # of which nobody can make a writeable one

@@ -8,15 +8,15 @@ feature, and y is cropped, so that the layer is that of ``W.to_matrix()[:out_fea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_cotangent, check_tangent
-from tlinear.arrays import Array, compute_dtype, contiguous, inexact_dtype, match_dtype
+from tlinear.arrays import NUMPY, Array, Space
 from tlinear.call import Call, Features, check_weight, named_parameters
 from tlinear.contraction.execute import contract, intermediates, push_forward
 from tlinear.contraction.options import Implementation, Mode, Optimize, PlanOptions
@@ -104,6 +104,7 @@ def factorized_linear(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import tlinear
     >>> weight = tlinear.TTTensor.random((4, 4), (2, 5), rank=3, rng=0)
     >>> x = np.ones((7, 16))
@@ -147,17 +148,18 @@ class Pullback:
     wants_bias: bool
 
     def __call__(self, dy: ArrayLike) -> Gradients:
-        call = self.call
-        cotangent = check_cotangent(dy, (*call.batch_shape, call.out_features), call.result_dtype)
+        call, space = self.call, self.call.space
+        cotangent = check_cotangent(dy, (*call.batch_shape, call.out_features), call.result_dtype, space)
         found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape))
         dx = call.merge(found.pop(0), call.in_features, call.weight.in_features) if 0 in found else None
         operands, parameters = tuple(call.weight.operands.items()), {}
+        match, contiguous = space.match_dtype, space.contiguous
         for k, gradient in found.items():
             name, operand = operands[k - 1]
-            parameters[f"weight.{name}"] = contiguous(match_dtype(gradient, operand.dtype))
+            parameters[f"weight.{name}"] = contiguous(match(gradient, operand.dtype))
         if call.bias is not None and self.wants_bias:
-            parameters["bias"] = bias_gradient(cotangent, call.bias)
-        return Gradients(None if dx is None else match_dtype(dx, inexact_dtype(call.x.dtype)), parameters)
+            parameters["bias"] = bias_gradient(cotangent, call.bias, space)
+        return Gradients(None if dx is None else match(dx, space.inexact_dtype(call.x.dtype)), parameters)
 
 
 def linear_vjp(
@@ -230,20 +232,20 @@ def linear_jvp(
     A tangent that is not given is zero.
     """
     call = Call.prepare(x, weight, bias, options=options, mode="forward", features=features)
-    primals = named_parameters(weight, call.bias)
+    primals, space = named_parameters(weight, call.bias), call.space
     check_known_names(tangents, primals, "The tangents")
-    checked = {name: check_tangent(tangent, primals[name], name) for name, tangent in tangents.items()}
+    checked = {name: check_tangent(tangent, primals[name], name, space) for name, tangent in tangents.items()}
     directions: list[Array | None] = [
-        None if dx is None else call.flatten(check_tangent(dx, call.x, "dx"), weight.in_shape)
+        None if dx is None else call.flatten(check_tangent(dx, call.x, "dx", space), weight.in_shape)
     ]
     for name in weight.operands:
         direction = checked.get(f"weight.{name}")
-        directions.append(None if direction is None else direction.astype(call.plan.dtype, copy=False))
+        directions.append(None if direction is None else space.astype(direction, call.flat.dtype))
     result, moved = push_forward(call.plan, call.operands(), directions)
     dy = call.merge(moved, call.out_features, call.weight.out_features)
     if "bias" in checked:
-        dy = dy + checked["bias"]
-    return call.output(result), dy.astype(call.result_dtype, copy=False)
+        dy = dy + space.astype(checked["bias"], dy.dtype)
+    return call.output(result), space.astype(dy, call.result_dtype)
 
 
 class Trace(Mapping[str, Array]):
@@ -271,7 +273,7 @@ class Trace(Mapping[str, Array]):
         lines = [f"Trace: {self.plan.implementation}, batch {self.plan.batch_size}, {self.plan.dtype}"]
         for name, array in self._arrays.items():
             lines.append(f"  {self.equations[name]}")
-            lines.append(f"      {array.shape}, norm {np.linalg.norm(array):.6g}")
+            lines.append(f"      {tuple(array.shape)}, norm {self.plan.space.norm(array):.6g}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -293,18 +295,19 @@ def linear_trace(
         arrays[name], equations[name] = array, equation
     last = call.plan.steps[-1].name
     # a copy, to which the bias can be added
-    arrays["y"] = call.output(np.permute_dims(arrays[last], call.plan.output_axes).copy())
+    arrays["y"] = call.output(call.space.copy(call.space.transpose(arrays[last], call.plan.output_axes)))
     kept = "" if call.out_features == weight.out_features else f", the first {call.out_features} features kept"
     plus = "" if call.bias is None else ", plus bias"
     equations["y"] = f"y = {last}, its axes in order and merged{kept}{plus}"
     return Trace(call.plan, arrays, equations)
 
 
-def bias_gradient(cotangent: Array, bias: Array) -> Array:
+def bias_gradient(cotangent: Array, bias: Array, space: Space = NUMPY) -> Array:
     """The sum of a cotangent over all batch axes, in the dtype of the bias."""
-    dtype, features = compute_dtype(inexact_dtype(cotangent.dtype)), cotangent.shape[-1]
-    if cotangent.size == features:
-        total = cotangent.reshape(features).astype(dtype)
+    dtype, features = space.compute_dtype(space.inexact_dtype(cotangent.dtype)), cotangent.shape[-1]
+    n_samples = math.prod(cotangent.shape[:-1])
+    if n_samples == 1:  # a copy, since the cotangent is the caller's
+        total = space.astype(space.copy(space.reshape(cotangent, (features,))), dtype)
     else:
-        total = np.add.reduce(cotangent.reshape(-1, features), axis=0, dtype=dtype)
-    return contiguous(match_dtype(total, bias.dtype))
+        total = space.sum(space.reshape(cotangent, (n_samples, features)), 0, dtype)
+    return space.contiguous(space.match_dtype(total, bias.dtype))

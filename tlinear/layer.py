@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tlinear.arguments import check_bias, check_features, check_flag
-from tlinear.arrays import Array, compute_dtype, inexact_dtype
-from tlinear.call import check_weight, named_parameters, weight_and_bias
+from tlinear.arrays import Array
+from tlinear.call import check_weight, named_parameters, planned, rebuilt, weight_and_bias
 from tlinear.contraction.options import Implementation, Mode, Options, PlanOptions
 from tlinear.contraction.plan import Plan
-from tlinear.contraction.search import plan
 from tlinear.conversion import copied_bias, factorize, inputs_of
 from tlinear.decomposition import Allocation, Calibration, Decomposition
 from tlinear.formats import FactorizedTensor, find_format
@@ -136,7 +135,7 @@ class FactorizedLinear(Layer):
         layer.weight = weight
         layer._in_features = check_features("in", in_features, weight.in_shape)
         layer._out_features = check_features("out", out_features, weight.out_shape)
-        layer.bias = None if bias is None else check_bias(bias, layer.out_features)
+        layer.bias = None if bias is None else check_bias(bias, layer.out_features, weight.space)
         return layer
 
     @classmethod
@@ -268,12 +267,12 @@ class FactorizedLinear(Layer):
         >>> layer = FactorizedLinear((7, 14), (2, 5), in_features=97, factorization="tt", rank=2, rng=0)
         >>> layer.to_linear()
         Linear(97 -> 10, bias=True, parameters=980, float64)
-        >>> x = np.ones(97)
-        >>> bool(np.allclose(layer.to_linear()(x), layer(x)))
+        >>> bool(np.allclose(layer.to_linear()(np.ones(97)), layer(np.ones(97))))
         True
         """
-        matrix = np.ascontiguousarray(self.weight.to_matrix()[: self.out_features, : self.in_features])
-        return Linear.from_arrays(matrix, None if self.bias is None else self.bias.copy())
+        space = self.space
+        matrix = space.contiguous(self.weight.to_matrix()[: self.out_features, : self.in_features])
+        return Linear.from_arrays(matrix, None if self.bias is None else space.copy(self.bias))
 
     @property
     def in_features(self) -> int:
@@ -304,6 +303,9 @@ class FactorizedLinear(Layer):
     def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Self:
         return self._like(*weight_and_bias(parameters, self.weight, self.bias), self.options)
 
+    def _rebuilt(self, parameters: Mapping[str, Array]) -> Self:
+        return self._like(*rebuilt(parameters, self.weight), self.options)
+
     def with_options(self, **changed: Unpack[Options]) -> Self:
         """The same layer, its arrays shared, whose plans are searched under other options.
 
@@ -331,8 +333,7 @@ class FactorizedLinear(Layer):
         Examples
         --------
         >>> layer = FactorizedLinear((8, 8), (8, 8), factorization="cp", rank=8, rng=0)
-        >>> frozen, x = layer.freeze(), np.ones(64)
-        >>> bool(np.allclose(frozen(x), layer(x)))
+        >>> bool(np.allclose(layer.freeze()(np.ones(64)), layer(np.ones(64))))
         True
         """
         return FrozenLinear(self.weight, self.bias, self._features, self.options)
@@ -380,8 +381,7 @@ class FactorizedLinear(Layer):
           all               40    232  2.1
           at most 40 bytes alive; predicted 2.1 us, dense 2.1 us
         """
-        dtype = compute_dtype(inexact_dtype(*(array.dtype for array in self.parameters().values())))
-        return plan(self.weight.layer_network, self.options, mode=mode, batch_size=batch_size, dtype=dtype)
+        return planned(self.weight, self.bias, self.options, mode, batch_size)
 
     def __repr__(self) -> str:
         dense = self.in_features * self.out_features + (0 if self.bias is None else self.out_features)

@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tlinear.arguments import check_bias, check_cotangent, check_flag, check_input, check_tangent
-from tlinear.arrays import Array, DType, compute_dtype, inexact_dtype, match_dtype, parameter_dtype, to_inexact
+from tlinear.arrays import (
+    Array,
+    DType,
+    Space,
+    adopt_inexact,
+    as_numpy,
+    as_parameter,
+    bring,
+    find_space,
+    parameter_dtype,
+    space_of,
+)
 from tlinear.errors import DTypeError, ShapeError, StateError
 from tlinear.formats import FactorizedTensor
 from tlinear.functional import Gradients, Wrt, bias_gradient, gradients_asked_for
@@ -64,9 +75,43 @@ class Layer(ABC):
         """``y``, and its derivative along `dx` and the `tangents` of the parameters; what is not given is zero."""
 
     @property
+    def space(self) -> Space:
+        """The array library and device that the parameters live on, and that x must come from."""
+        return space_of(next(iter(self.parameters().values())))
+
+    def to(self, where: Any, device: Any = None) -> Self:
+        """The same layer with every parameter copied to another array library or device.
+
+        Parameters
+        ----------
+        where : module or device
+            An array library, such as ``numpy``, ``cupy`` or ``torch``; or a device of the library that the parameters
+            are of, as that names it.
+        device : object, optional
+            Of the library `where`; its default unless given.
+
+        Raises
+        ------
+        DeviceError
+            When there is no such library or device, or it has not the dtype of the parameters.
+
+        Examples
+        --------
+        >>> layer = Linear(16, 10, rng=0)
+        >>> bool(np.all(layer.to(np)(np.ones(16)) == layer(np.ones(16))))
+        True
+        """
+        space = find_space(where, device, self.space)
+        return self._rebuilt({name: bring(array, space) for name, array in self.parameters().items()})
+
+    @abstractmethod
+    def _rebuilt(self, parameters: Mapping[str, Array]) -> Self:
+        """The same layer of these parameters, whose names and shapes are known to be right."""
+
+    @property
     def n_parameters(self) -> int:
         """The number of entries of all parameters together, the bias included."""
-        return sum(array.size for array in self.parameters().values())
+        return sum(math.prod(array.shape) for array in self.parameters().values())
 
     def forward(self, x: ArrayLike) -> Array:
         """Like calling the layer, and remembers what :meth:`backward` needs."""
@@ -155,15 +200,15 @@ class Linear(Layer):
         >>> Linear.from_arrays([[1.0, 2.0, 3.0]])([1.0, 1.0, 1.0])
         array([6.])
         """
-        matrix = to_inexact(weight, "weight")
-        if matrix.ndim != 2 or matrix.size == 0:
+        matrix = as_parameter(weight, "weight")
+        if matrix.ndim != 2 or 0 in matrix.shape:
             raise ShapeError(
-                f"weight has shape {matrix.shape}, but must be a matrix (out_features, in_features). "
+                f"weight has shape {tuple(matrix.shape)}, but must be a matrix (out_features, in_features). "
                 "Reshape it, and pass transposed=True if it is stored as (in_features, out_features)."
             )
         layer = cls.__new__(cls)
-        layer.weight = matrix.T if transposed else matrix
-        layer.bias = None if bias is None else check_bias(bias, layer.out_features)
+        layer.weight = matrix.mT if transposed else matrix
+        layer.bias = None if bias is None else check_bias(bias, layer.out_features, space_of(matrix))
         return layer
 
     @property
@@ -180,30 +225,35 @@ class Linear(Layer):
     def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Self:
         check_same_names(parameters, self.parameters(), "The parameters")
         check_same_shapes(parameters, self.parameters(), "Linear", "Use Linear.from_arrays for another shape.")
+        space, where = self.space, "the layer's parameters live"
+        return self._rebuilt({name: adopt_inexact(array, space, name, where) for name, array in parameters.items()})
+
+    def _rebuilt(self, parameters: Mapping[str, Array]) -> Self:
         return self.from_arrays(parameters["weight"], parameters.get("bias"))
 
     def __call__(self, x: ArrayLike) -> Array:
         return self._apply(*self._checked(x))
 
     def vjp(self, x: ArrayLike, wrt: Wrt = None) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
-        array, dtype = self._checked(x)
+        (array, dtype), space = self._checked(x), self.space
         wanted = ("x", "weight", "bias") if wrt is None else gradients_asked_for(wrt, self.parameters())
-        weight, bias, work = self.weight, self.bias, compute_dtype(dtype)
+        weight, bias, work = self.weight, self.bias, space.compute_dtype(dtype)
         shape = (*array.shape[:-1], self.out_features)
 
         def pullback(dy: ArrayLike) -> Gradients:
             """``dx = dy conj(W)`` and ``dW = dy^T conj(x)``."""
-            cotangent = check_cotangent(dy, shape, dtype)
+            cotangent = check_cotangent(dy, shape, dtype, space)
             n_samples = math.prod(shape[:-1])
-            flat_dy = cotangent.reshape(n_samples, shape[-1]).astype(work, copy=False)
-            flat_x = array.reshape(n_samples, array.shape[-1]).astype(work, copy=False)
+            flat_dy = space.astype(space.reshape(cotangent, (n_samples, shape[-1])), work)
+            flat_x = space.astype(space.reshape(array, (n_samples, array.shape[-1])), work)
             dx, parameters = None, {}
             if "x" in wanted:
-                dx = match_dtype((flat_dy @ weight.conj()).reshape(array.shape), inexact_dtype(array.dtype))
+                pulled = flat_dy @ space.conj(space.astype(weight, work))
+                dx = space.match_dtype(space.reshape(pulled, array.shape), space.inexact_dtype(array.dtype))
             if "weight" in wanted:
-                parameters["weight"] = match_dtype(flat_dy.T @ flat_x.conj(), weight.dtype)
+                parameters["weight"] = space.match_dtype(flat_dy.mT @ space.conj(flat_x), weight.dtype)
             if bias is not None and "bias" in wanted:
-                parameters["bias"] = bias_gradient(cotangent, bias)
+                parameters["bias"] = bias_gradient(cotangent, bias, space)
             return Gradients(dx, parameters)
 
         return self._apply(array, dtype), pullback
@@ -211,28 +261,30 @@ class Linear(Layer):
     def jvp(
         self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
     ) -> tuple[Array, Array]:
-        array, dtype = self._checked(x)
+        (array, dtype), space = self._checked(x), self.space
         primals, tangents = self.parameters(), tangents or {}
         check_known_names(tangents, primals, "The tangents")
-        moved = {name: check_tangent(tangent, primals[name], name) for name, tangent in tangents.items()}
-        work = compute_dtype(dtype)
-        dy = np.zeros((*array.shape[:-1], self.out_features), work)
+        moved = {name: check_tangent(tangent, primals[name], name, space) for name, tangent in tangents.items()}
+        work = space.compute_dtype(dtype)
+        dy = space.zeros((*array.shape[:-1], self.out_features), work)
         if dx is not None:
-            dy += check_tangent(dx, array, "dx").astype(work) @ self.weight.T
+            dy += space.astype(check_tangent(dx, array, "dx", space), work) @ space.astype(self.weight, work).mT
         if "weight" in moved:
-            dy += array.astype(work) @ moved["weight"].T
+            dy += space.astype(array, work) @ space.astype(moved["weight"], work).mT
         if "bias" in moved:
-            dy += moved["bias"]
-        return self._apply(array, dtype), dy.astype(dtype, copy=False)
+            dy += space.astype(moved["bias"], work)
+        return self._apply(array, dtype), space.astype(dy, dtype)
 
     def _checked(self, x: ArrayLike) -> tuple[Array, DType]:
-        array = check_input(x, self.in_features)
-        return array, inexact_dtype(array.dtype, *(parameter.dtype for parameter in self.parameters().values()))
+        space = self.space
+        array = check_input(x, self.in_features, space=space)
+        return array, space.inexact_dtype(array.dtype, *(parameter.dtype for parameter in self.parameters().values()))
 
     def _apply(self, x: Array, dtype: DType) -> Array:
-        work = compute_dtype(dtype)
-        y = x.astype(work, copy=False) @ self.weight.astype(work, copy=False).T
-        return np.asarray(y if self.bias is None else y + self.bias).astype(dtype, copy=False)
+        space = self.space
+        work = space.compute_dtype(dtype)
+        y = space.astype(x, work) @ space.astype(self.weight, work).mT
+        return space.astype(y if self.bias is None else y + space.astype(self.bias, work), dtype)
 
     def __repr__(self) -> str:
         return (
@@ -243,6 +295,8 @@ class Linear(Layer):
 
 def as_linear(linear: Any, *, bias: bool = True, transposed: bool = False) -> Linear:
     """The dense layer in anything that has a `weight` (out_features, in_features) and a `bias`; arrays are held.
+
+    Those of a :class:`Linear` stay in the library that they are of; NumPy reads those of anything else.
 
     Raises
     ------
@@ -265,7 +319,10 @@ def as_linear(linear: Any, *, bias: bool = True, transposed: bool = False) -> Li
             f"linear of type {type(linear).__name__} has no attribute `weight`. Pass a dense layer, or wrap arrays "
             "with tlinear.Linear.from_arrays(weight, bias)."
         )
-    return Linear.from_arrays(weight, getattr(linear, "bias", None) if bias else None, transposed=transposed)
+    offset = getattr(linear, "bias", None) if bias else None
+    if not isinstance(linear, Linear):
+        weight, offset = as_numpy(weight, "weight"), None if offset is None else as_numpy(offset, "bias")
+    return Linear.from_arrays(weight, offset, transposed=transposed)
 
 
 def uniform(shape: tuple[int, ...], in_features: int, dtype: DTypeLike | None, rng: np.random.Generator) -> Array:

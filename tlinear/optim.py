@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tlinear.arrays import Array, compute_dtype, match_dtype
+from tlinear.arrays import Array, Space, adopt, common_space, space_of
 from tlinear.errors import DTypeError, OptionError, ParameterError
 from tlinear.named_arrays import check_same_names, check_same_shapes
 
@@ -78,12 +78,14 @@ class SGD:
         if not isinstance(state, SGDState):
             raise ParameterError(f"state is of type {type(state).__name__}, not SGDState. Pass one from SGD.init.")
         _check_match(parameters, gradients, state.velocity)
-        updated, velocity = {}, {}
+        updated, velocity, space = {}, {}, common_space(parameters.items(), "The parameters")
         for name, theta in parameters.items():
-            gradient = _like(gradients[name], state.velocity[name]) + self.weight_decay * theta
+            gradient = _like(gradients[name], state.velocity[name], space)
+            if self.weight_decay:
+                gradient = gradient + self.weight_decay * space.astype(theta, gradient.dtype)
             v = self.momentum * state.velocity[name] + gradient
             velocity[name] = v
-            updated[name] = match_dtype(theta - self.learning_rate * v, theta.dtype)
+            updated[name] = _less(theta, self.learning_rate * v, space)
         return updated, SGDState(velocity)
 
 
@@ -138,7 +140,7 @@ class Adam:
         return AdamState(
             0,
             {name: _zeros(array) for name, array in parameters.items()},
-            {name: _zeros(array.real) for name, array in parameters.items()},
+            {name: _zeros(array, real=True) for name, array in parameters.items()},
         )
 
     def update(self, parameters: Arrays, gradients: Arrays, state: AdamState) -> tuple[dict[str, Array], AdamState]:
@@ -147,38 +149,45 @@ class Adam:
             raise ParameterError(f"state is of type {type(state).__name__}, not AdamState. Pass one from Adam.init.")
         _check_match(parameters, gradients, state.mean, state.square)
         t = state.n_updates + 1
-        updated, mean, square = {}, {}, {}
+        updated, mean, square, space = {}, {}, {}, common_space(parameters.items(), "The parameters")
         for name, theta in parameters.items():
-            gradient = _like(gradients[name], state.mean[name])
+            gradient = _like(gradients[name], state.mean[name], space)
             m = self.beta1 * state.mean[name]
             m += (1.0 - self.beta1) * gradient
             v = self.beta2 * state.square[name]
-            v += (1.0 - self.beta2) * (gradient * np.conj(gradient)).real
-            root = np.sqrt(v / (1.0 - self.beta2**t))
+            v += (1.0 - self.beta2) * space.squared(gradient)
+            root = space.xp.sqrt(v / (1.0 - self.beta2**t))
             root += self.epsilon
             step = m / (1.0 - self.beta1**t)
             step /= root
             step *= self.learning_rate
             decayed = theta * (1.0 - self.learning_rate * self.weight_decay) if self.weight_decay else theta
-            mean[name], square[name], updated[name] = m, v, match_dtype(decayed - step, theta.dtype)
+            mean[name], square[name], updated[name] = m, v, _less(decayed, step, space)
         return updated, AdamState(t, mean, square)
 
 
-def _zeros(array: Array) -> Array:
+def _zeros(array: Array, *, real: bool = False) -> Array:
     """The state of one parameter: of float16 in float32, where neither epsilon nor a small square vanishes."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fc":
+    if not hasattr(array, "shape") or not space_of(array).is_inexact(array.dtype):
         raise DTypeError(
             f"A parameter of type {type(array).__name__} and dtype {getattr(array, 'dtype', 'unknown')} cannot be "
-            "trained. Pass NumPy arrays of a real or complex floating dtype."
+            "trained. Pass arrays of a real or complex floating dtype."
         )
-    return np.zeros(array.shape, compute_dtype(array.dtype))
+    space = space_of(array)
+    return space.zeros(array.shape, space.single_dtype(space.real_dtype(array.dtype) if real else array.dtype))
 
 
-def _like(gradient: Array, state: Array) -> Array:
+def _like(gradient: Array, state: Array, space: Space) -> Array:
     """A gradient in the dtype that its state is kept in."""
-    if np.iscomplexobj(gradient) and state.dtype.kind != "c":
-        raise DTypeError(f"A gradient of dtype {np.asarray(gradient).dtype} for a real parameter. Pass its real part.")
-    return np.asarray(gradient, state.dtype)
+    own = adopt(gradient, space, "A gradient", "its parameter lives")
+    if space.is_complex(own.dtype) and not space.is_complex(state.dtype):
+        raise DTypeError(f"A gradient of dtype {own.dtype} for a real parameter. Pass its real part.")
+    return space.astype(own, state.dtype)
+
+
+def _less(theta: Array, step: Array, space: Space) -> Array:
+    """A parameter moved back by a step, computed in the dtype of that, and rounded to its own."""
+    return space.match_dtype(space.astype(theta, step.dtype) - step, theta.dtype)
 
 
 def _check_range(name: str, value: float, below: float) -> None:

@@ -56,7 +56,7 @@ def test_from_linear_at_a_rank_beyond_the_useful_is_the_linear_layer(factorizati
     layer = tlinear.FactorizedLinear.from_linear(linear, rank=34, factorization=factorization, **shapes)
     assert (layer.in_tensorized_features, layer.out_tensorized_features) == ((3, 3), (4, 4))
     x = torch.randn(2, 9, dtype=torch.float64)
-    difference = np.linalg.norm(layer(x) - linear(x).detach().numpy())
+    difference = np.linalg.norm(layer(x.numpy()) - linear(x).detach().numpy())
     size = float(x.norm() * linear.weight.detach().norm())
     rounding = 4 * 9 * 16 * np.finfo(float).eps
     assert difference <= size * (rounding if factorization in DIRECT else 1e-6)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import tlinear
-from tlinear.errors import DTypeError
+from tlinear.arrays import to_numpy
+from tlinear.errors import DeviceError, DTypeError
 
 from .bounds import gamma
 from .cases import FORMATS
@@ -51,7 +52,7 @@ def test_the_dense_format_gives_torch_outputs_to_the_last_bit(dtype):
     module = integer_linear(dtype)
     x = torch.randint(-3, 4, (7, 16)).to(dtype)
     layer = compress(module, factorization="dense")
-    np.testing.assert_array_equal(layer(x), module(x).detach().numpy())
+    np.testing.assert_array_equal(layer(x.numpy()), module(x).detach().numpy())
 
 
 def magnitude_of(weight):
@@ -70,7 +71,7 @@ def test_outputs_differ_from_torch_by_no_more_than_the_reported_error(factorizat
     module = torch_linear(bias=bias)
     layer = compress(module, factorization)
     x = torch.randn(50, 16, dtype=torch.float64)
-    difference = np.linalg.norm(layer(x) - module(x).detach().numpy(), axis=1)
+    difference = np.linalg.norm(layer(x.numpy()) - module(x).detach().numpy(), axis=1)
 
     size = np.linalg.norm(x.numpy(), axis=1)
     weight = np.linalg.norm(module.weight.detach().numpy())
@@ -97,7 +98,8 @@ def test_the_reported_error_is_the_one_torch_measures(factorization):
 def test_the_dtype_of_torch_is_kept(dtype, factorization):
     layer = compress(torch_linear(dtype), factorization)
     assert {array.dtype for array in layer.parameters().values()} == {np.dtype(NUMPY_DTYPES[dtype])}
-    assert layer(torch.ones(16, dtype=dtype)).dtype == NUMPY_DTYPES[dtype]
+    assert layer(np.ones(16, NUMPY_DTYPES[dtype])).dtype == NUMPY_DTYPES[dtype]
+    assert layer.to(torch)(torch.ones(16, dtype=dtype)).dtype == dtype
 
 
 @pytest.mark.parametrize("factorization", FORMATS)
@@ -124,7 +126,8 @@ def test_changing_the_layer_afterwards_leaves_the_torch_module_alone(factorizati
 @pytest.mark.parametrize("requires_grad", [True, False])
 def test_the_autograd_state_of_the_module_is_neither_needed_nor_touched(requires_grad):
     module = torch_linear().requires_grad_(requires_grad)
-    compress(module)(torch.ones(3, 16, dtype=torch.float64, requires_grad=True))
+    y = compress(module).to(torch)(torch.ones(3, 16, dtype=torch.float64, requires_grad=True))
+    assert not y.requires_grad
     assert [parameter.requires_grad for parameter in module.parameters()] == [requires_grad] * 2
     assert [parameter.grad for parameter in module.parameters()] == [None] * 2
 
@@ -149,9 +152,25 @@ def test_a_module_in_bfloat16_is_refused_and_the_remedy_in_the_message_works():
     assert compress(module.to(torch.float32)).weight.dtype == np.float32
 
 
-def test_an_input_in_bfloat16_is_refused_with_the_remedy():
-    with pytest.raises(DTypeError, match=r"x of type Tensor .*torch\.bfloat16.* such as float32"):
-        compress(torch_linear())(torch.ones(16, dtype=torch.bfloat16))
+def test_a_tensor_is_no_input_of_a_layer_in_numpy_and_the_remedies_in_the_message_work():
+    layer, x = compress(torch_linear()), torch.ones(16, dtype=torch.float64)
+    with pytest.raises(DeviceError, match=r"x is an array of torch on device cpu, but .* numpy .*`\.to\(.*to_numpy"):
+        layer(x)
+    np.testing.assert_array_equal(layer(to_numpy(x)), layer(np.ones(16)))
+    assert layer.to(torch)(x).dtype == torch.float64
+
+
+def test_layer_of_tensors_takes_half_precision_that_numpy_has_not():
+    """On a CPU it is computed in single precision: 512 ones are 512, beyond where bfloat16 stops counting."""
+    layer = tlinear.FactorizedLinear((16, 32), (2,), factorization="dense", bias=False, rng=0, dtype="float32")
+    ones = layer.with_parameters({"weight.tensor": np.ones((16, 32, 2), np.float32)}).to(torch)
+    half = tlinear.FactorizedLinear.from_weight(ones.weight.astype(torch.bfloat16))
+    y, pullback = half.vjp(torch.ones(3, 512, dtype=torch.bfloat16))
+    gradients = pullback(torch.ones(3, 2, dtype=torch.bfloat16))
+    assert y.dtype == gradients.x.dtype == gradients.parameters["weight.tensor"].dtype == torch.bfloat16
+    assert torch.all(y == 512)
+    with pytest.raises(DTypeError, match=r"torch\.bfloat16.* such as float32"):
+        to_numpy(y)
 
 
 def test_a_module_without_storage_is_refused_by_the_name_of_its_device():
@@ -179,13 +198,16 @@ def test_torch_tensors_are_taken_as_input_and_cotangent_and_operands(factorizati
     layer = compress(torch_linear(), factorization)
     x = torch.randn(3, 16, dtype=torch.float64, requires_grad=True)
     dy = torch.randn(3, 10, dtype=torch.float64)
-    as_tensors = layer.with_parameters({name: torch.tensor(array) for name, array in layer.parameters().items()})
+    layer = layer.with_parameters({name: np.rint(4 * array) for name, array in layer.parameters().items()})
+    tensors = {name: torch.nn.Parameter(torch.tensor(array)) for name, array in layer.parameters().items()}
+    as_tensors = layer.to(torch).with_parameters(tensors)
+    x, dy = torch.round(4 * x.detach()).requires_grad_(), torch.round(4 * dy)
     (y, pullback), (expected, expected_pullback) = as_tensors.vjp(x), layer.vjp(x.detach().numpy())
-    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(y.numpy(), expected)
     gradients, expected_gradients = pullback(dy), expected_pullback(dy.numpy())
-    np.testing.assert_array_equal(gradients.x, expected_gradients.x)
+    np.testing.assert_array_equal(gradients.x.numpy(), expected_gradients.x)
     for name, gradient in gradients.parameters.items():
-        np.testing.assert_array_equal(gradient, expected_gradients.parameters[name], err_msg=name)
+        np.testing.assert_array_equal(gradient.numpy(), expected_gradients.parameters[name], err_msg=name)
 
 
 def test_torch_is_not_imported_to_read_its_modules(monkeypatch):
@@ -194,4 +216,4 @@ def test_torch_is_not_imported_to_read_its_modules(monkeypatch):
     for name in loaded:
         monkeypatch.setitem(sys.modules, name, None)
     layer = compress(module)
-    assert layer(torch.ones(16, dtype=torch.float64)).shape == (10,)
+    assert layer(np.ones(16)).shape == (10,)

@@ -1,4 +1,7 @@
-"""The snippets of the documentation page that the package grew from, with torch's arrays and modules."""
+"""The snippets of the documentation page that the package grew from, with torch's arrays and modules.
+
+A layer that is made of a torch module, or from scratch, is NumPy's; ``.to(torch)`` takes it to torch's arrays.
+"""
 
 import math
 
@@ -26,8 +29,10 @@ def linear() -> torch.nn.Linear:
 def assert_is_the_documented_layer(layer: tlinear.FactorizedLinear, data: torch.Tensor) -> None:
     assert layer.weight.shape == torch.Size([4, 4, 2, 5])
     assert layer.weight.n_parameters <= 0.5 * DENSE_PARAMETERS
-    y = layer(data)
-    assert (y.shape, y.dtype) == ((4, 10), np.result_type(data.numpy(), layer.weight.dtype))
+    y = layer.to(torch)(data)
+    assert isinstance(y, torch.Tensor)
+    assert (y.shape, y.dtype) == ((4, 10), torch.result_type(data, torch.from_numpy(layer.bias)))
+    assert layer(data.numpy()).dtype == np.result_type(data.numpy(), layer.weight.dtype)
 
 
 def test_a_linear_layer_is_compressed_to_given_shapes(data, linear):
@@ -65,4 +70,5 @@ def test_both_implementations_compute_the_linear_layer_of_the_reconstructed_weig
     expected = torch.nn.functional.linear(data, matrix, bias).numpy()
     for implementation in ("reconstructed", "factorized"):
         fact_linear = tlinear.FactorizedLinear.from_weight(weight, integer["bias"], implementation=implementation)
-        np.testing.assert_array_equal(fact_linear(data), expected)
+        np.testing.assert_array_equal(fact_linear(data.numpy()), expected)
+        np.testing.assert_array_equal(fact_linear.to(torch)(data).numpy(), expected)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tlinear.arrays import Array, DType, largest_part
+from tlinear.arrays import Array, DType, largest_part, times_power_of_two
 
 __all__ = ["exponent_above", "exponent_of", "norm_of", "share_exponent", "times_power_of_two"]
 
@@ -30,16 +30,6 @@ def exponent_above(number: Any) -> int:
     (4, 0)
     """
     return int(np.frexp(number)[1])
-
-
-def times_power_of_two(array: Array, exponent: int, dtype: DType) -> Array:
-    """``2^exponent array`` in `dtype`, rounded only once: the product is taken in the wider of both dtypes."""
-    wide = array.astype(np.result_type(array.dtype, dtype), copy=False)
-    if wide.dtype.kind == "c":
-        scaled = np.ldexp(wide.real, exponent) + 1j * np.ldexp(wide.imag, exponent)
-    else:
-        scaled = np.ldexp(wide, exponent)
-    return np.asarray(scaled).astype(dtype, copy=False)
 
 
 def share_exponent(operands: Mapping[str, Array], exponent: int, dtype: DType) -> dict[str, int]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from tlinear.arrays import NUMPY, Space
 from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.entries import entries_kernel
 from tlinear.contraction.kernel import Kernel
 from tlinear.contraction.matrices import dot_kernel, matmul_kernel
 from tlinear.contraction.pair import Pair
+from tlinear.contraction.portable import portable_kernel
 
 __all__ = ["kernel_of"]
 
 _PLAIN = Adjoint()
 
 
-def kernel_of(pair: Pair, batch_size: int, adjoint: Adjoint = _PLAIN) -> Kernel:
-    """The kernel of a pair, whose pullbacks are done as `adjoint` says.
+def kernel_of(pair: Pair, batch_size: int, adjoint: Adjoint = _PLAIN, space: Space = NUMPY) -> Kernel:
+    """The kernel of a pair for the arrays of a space, whose pullbacks are done as `adjoint` says.
 
     Examples
     --------
@@ -26,6 +28,8 @@ def kernel_of(pair: Pair, batch_size: int, adjoint: Adjoint = _PLAIN) -> Kernel:
     >>> kernel.forward(np.ones((2, 3)), kernel.arrange(np.ones((3, 4)))).shape
     (2, 4)
     """
+    if space is not NUMPY:
+        return portable_kernel(pair, batch_size, space)
     if pair.by_entries:
         return entries_kernel(pair, batch_size)
     has_loops = any(pair.size(run, batch_size) != 1 for run in pair.loops)

@@ -59,21 +59,21 @@ def arrange_weights(plan: Plan, slots: Sequence[Array]) -> list[Array]:
 
 def pass_through(plan: Plan, x: Array, arranged: Sequence[Array], kept: Kept | None = None) -> Array:
     """The input through the steps that have a batch, chunk by chunk; what they start from is `kept`, if wanted."""
-    n_samples = len(x)
+    n_samples = x.shape[0]
     if n_samples <= plan.chunk_size:
         return put_in_order(plan, _through(plan.batch_kernels(n_samples), x, arranged, kept), n_samples)
-    result = _room_for_result(plan, n_samples)
+    result = _room_for_result(plan, x)
     for rows in chunks_of(plan, n_samples):
         *kernels, last = plan.batch_kernels(rows.stop - rows.start)
         if plan.lies_in_order:
-            start = _through(kernels, x[rows], arranged, kept)
+            start = _through(kernels, x[rows, ...], arranged, kept)
             if kept is not None:
                 kept.chunks[-1].append(start if kept.wanted[-1] else None)
-            last.forward_into(start, arranged[-1], result[rows])
+            last.forward_into(start, arranged[-1], result[rows, ...])
             del start  # before the next chunk makes its own
         else:
-            made = _through((*kernels, last), x[rows], arranged, kept)
-            result[rows] = put_in_order(plan, made, rows.stop - rows.start)
+            made = _through((*kernels, last), x[rows, ...], arranged, kept)
+            result[rows, ...] = put_in_order(plan, made, rows.stop - rows.start)
             del made
     return result
 
@@ -104,8 +104,9 @@ def intermediates(plan: Plan, operands: Sequence[Array]) -> Iterator[tuple[str, 
     batch_size = _batch_size(plan, operands)
     slots = _reduced(plan, operands)
     for step in plan.steps:
-        kernel = kernel_of(step.pair, batch_size)
-        result = kernel.forward(slots[step.a], kernel.arrange(slots[step.b])).reshape(kernel.shape_out)
+        kernel = kernel_of(step.pair, batch_size, space=plan.space)
+        made = kernel.forward(slots[step.a], kernel.arrange(slots[step.b]))
+        result = plan.space.reshape(made, kernel.shape_out)
         slots.append(result)
         yield step.name, plan.equation(step), result
 
@@ -123,18 +124,19 @@ def push_forward(plan: Plan, operands: Sequence[Array], tangents: Sequence[Array
         slots.append(kernel.forward(slots[a], meets))
     if not plan.batch_steps:
         result, last = put_in_order(plan, slots[-1], 1), moving[-1]
-        return result, np.zeros_like(result) if last is None else put_in_order(plan, last, 1)
+        return result, plan.space.zeros_like(result) if last is None else put_in_order(plan, last, 1)
     arranged = arrange_weights(plan, slots)
     tangents_met = [_arranged(arrange, moving[b]) for arrange, b in plan.arranging]
     x, dx = slots[0], moving[0]
-    result, change = _room_for_result(plan, len(x)), _room_for_result(plan, len(x))
-    for rows in chunks_of(plan, len(x)):
-        c, dc, n = x[rows], None if dx is None else dx[rows], rows.stop - rows.start
+    result, change = _room_for_result(plan, x), _room_for_result(plan, x)
+    for rows in chunks_of(plan, x.shape[0]):
+        c, dc, n = x[rows, ...], None if dx is None else dx[rows, ...], rows.stop - rows.start
         for kernel, met, moved in zip(plan.batch_kernels(n), arranged, tangents_met, strict=True):
             dc = _product_rule(kernel, c, dc, met, moved)
             c = kernel.forward(c, met)
-        result[rows] = put_in_order(plan, c, n).reshape(result[rows].shape)
-        change[rows] = 0 if dc is None else put_in_order(plan, dc, n).reshape(change[rows].shape)
+        shape = plan.output_shape(n)
+        result[rows, ...] = plan.space.reshape(put_in_order(plan, c, n), shape)
+        change[rows, ...] = 0 if dc is None else plan.space.reshape(put_in_order(plan, dc, n), shape)
     return result, change
 
 
@@ -147,11 +149,12 @@ def _product_rule(kernel: Kernel, a: Array, da: Array | None, b: Array, db: Arra
     if da is None or db is None:
         return kernel.forward(da, b) if da is not None else kernel.forward(a, db) if db is not None else None
     total = kernel.forward(da, b)
-    return np.add(total, kernel.forward(a, db), out=total)
+    total += kernel.forward(a, db)
+    return total
 
 
-def _room_for_result(plan: Plan, n_samples: int) -> Array:
-    return np.empty(plan.output_shape(n_samples), plan.dtype)
+def _room_for_result(plan: Plan, x: Array) -> Array:
+    return plan.space.empty(plan.output_shape(x.shape[0]), x.dtype)
 
 
 def chunks_of(plan: Plan, n_samples: int) -> Iterator[slice]:
@@ -176,11 +179,13 @@ def _reduced(plan: Plan, operands: Sequence[Array]) -> list[Array]:
 def reduce_operand(plan: Plan, number: int, operand: Array) -> Array:
     """An operand summed over the labels that it alone carries."""
     axes = plan.reductions.get(number)
-    return operand if axes is None else np.asarray(np.sum(operand, axis=axes))
+    return operand if axes is None else plan.space.sum(operand, axes)
 
 
 def put_in_order(plan: Plan, last: Array, n_samples: int) -> Array:
     """The last step's result in the order of the network's output; as it comes, where it lies so."""
     if plan.lies_in_order:
         return last
-    return last.reshape(plan.network.shape(plan.last_labels, n_samples)).transpose(plan.output_axes)
+    space = plan.space
+    lying = space.reshape(last, plan.network.shape(plan.last_labels, n_samples))
+    return space.transpose(lying, plan.output_axes)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from tlinear.arrays import DType
+from tlinear.arrays import NUMPY, DType, Space
 from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.backward import Backward, Needs
 from tlinear.contraction.compile import kernel_of
 from tlinear.contraction.cost import CostModel, flops_per_multiply
+from tlinear.contraction.hardware import MODELS, Hardware
 from tlinear.contraction.kernel import Kernel, Read
 from tlinear.contraction.memory import Footprint
 from tlinear.contraction.network import BATCH, Labels, Network
@@ -19,9 +20,8 @@ from tlinear.contraction.pair import Pair
 from tlinear.contraction.step import Step
 from tlinear.contraction.work import common_end
 
-__all__ = ["MODEL", "Plan", "Step", "n_chunks", "n_pullbacks", "weight_share"]
+__all__ = ["Plan", "Step", "n_chunks", "n_pullbacks", "weight_share"]
 
-MODEL = CostModel()
 _PROGRAMS_KEPT = 64
 _CALLS_WHEN_FROZEN = 1000
 
@@ -51,6 +51,10 @@ class Plan:
         Whether a training plan keeps its intermediates for the backward pass, or computes them anew.
     reason : str
         Why ``'auto'`` took this implementation; empty where it was asked for.
+    hardware : {'cpu', 'gpu'}
+        Whose cost model it was searched by.
+    space : Space
+        The library and device whose arrays it is worked out for.
     """
 
     network: Network
@@ -62,6 +66,26 @@ class Plan:
     chunk_size: int
     memory: Literal["store", "recompute"] = "store"
     reason: str = ""
+    hardware: Hardware = "cpu"
+    space: Space = NUMPY
+
+    def on(self, space: Space) -> Plan:
+        """The same plan for the arrays of another space; worked out once."""
+        if space is self.space:
+            return self
+        found = self._elsewhere.get(space)
+        if found is None:
+            found = self._elsewhere[space] = replace(self, space=space)
+        return found
+
+    @cached_property
+    def _elsewhere(self) -> dict[Space, Plan]:
+        return {}
+
+    @property
+    def model(self) -> CostModel:
+        """What the time is predicted by."""
+        return MODELS[self.hardware]
 
     @cached_property
     def weight_steps(self) -> tuple[Step, ...]:
@@ -91,7 +115,8 @@ class Plan:
             if len(self._batch_kernels) >= _PROGRAMS_KEPT:
                 self._batch_kernels.clear()
             found = self._batch_kernels[n_samples] = tuple(
-                kernel_of(step.pair, n_samples, self.adjoint_of(step.pair, n_samples)) for step in self.batch_steps
+                kernel_of(step.pair, n_samples, self.adjoint_of(step.pair, n_samples), self.space)
+                for step in self.batch_steps
             )
         return found
 
@@ -100,7 +125,7 @@ class Plan:
         if self.mode == "forward":
             return Adjoint()
         n_times = n_chunks(self.batch_size, self.chunk_size) if pair.has_batch else 1
-        return MODEL.adjoint_of(pair, n_samples, self.dtype, n_times=max(n_times, 1))
+        return self.model.adjoint_of(pair, n_samples, self.dtype, n_times=max(n_times, 1))
 
     @property
     def is_training(self) -> bool:
@@ -143,20 +168,20 @@ class Plan:
         """The time that the cost model predicts, on the core its rates were measured on."""
         n, size = n_chunks(self.batch_size, self.chunk_size), min(self.chunk_size, self.batch_size)
         pairs, share = [step.pair for step in self.steps], weight_share(self.mode)
-        total = MODEL.all_seconds(pairs, n, size, self.dtype, pullbacks=self.pullbacks, weight_share=share)
-        total += MODEL.all_seconds(self.done_anew, n, size, self.dtype)
+        total = self.model.all_seconds(pairs, n, size, self.dtype, pullbacks=self.pullbacks, weight_share=share)
+        total += self.model.all_seconds(self.done_anew, n, size, self.dtype)
         if self.is_training and self.memory == "store":
-            total += MODEL.storing_seconds(self.stored_entries * self.dtype.itemsize)
+            total += self.model.storing_seconds(self.stored_entries * self.dtype.itemsize)
         if not self.lies_in_order:
             n_entries = self.network.size(self.network.output, self.batch_size)
             line = self.network.size(common_end(self.last_labels, self.network.output), self.batch_size)
-            total += MODEL.copy_seconds(n_entries, self.dtype, line) * (2 if self.is_training else 1)
+            total += self.model.copy_seconds(n_entries, self.dtype, line) * (2 if self.is_training else 1)
         return total
 
     def _seconds_of(self, pair: Pair) -> float:
         """What a pair takes of a forward pass."""
         n, size = n_chunks(self.batch_size, self.chunk_size), min(self.chunk_size, self.batch_size)
-        return MODEL.all_seconds([pair], n, size, self.dtype, weight_share=weight_share(self.mode))
+        return self.model.all_seconds([pair], n, size, self.dtype, weight_share=weight_share(self.mode))
 
     @property
     def stored_entries(self) -> int:
@@ -210,7 +235,8 @@ class Plan:
     def weight_program(self) -> tuple[tuple[Kernel, int, int], ...]:
         """The weight steps, worked out, with the slots of their operands."""
         return tuple(
-            (kernel_of(step.pair, 1, self.adjoint_of(step.pair, 1)), step.a, step.b) for step in self.weight_steps
+            (kernel_of(step.pair, 1, self.adjoint_of(step.pair, 1), self.space), step.a, step.b)
+            for step in self.weight_steps
         )
 
     @cached_property
@@ -293,7 +319,7 @@ class Plan:
         dense = Network(("x", "weight"), ((BATCH, 0), (0, 1)), (BATCH, 1), ((0, n_in), (1, n_out)), n_in=1, n_modes=2)
         x, weight, y = (BATCH, 0), (0, 1), (BATCH, 1)
         pair = Pair(dense, x, weight, y, lying=x, rows=(BATCH,), contracted=(0,), right=(1,))
-        return MODEL.seconds(pair, self.batch_size, self.dtype, pullbacks=self.pullbacks(pair))
+        return self.model.seconds(pair, self.batch_size, self.dtype, pullbacks=self.pullbacks(pair))
 
     def to_dict(self) -> dict[str, Any]:
         """The plan and its figures as what JSON can hold: seconds, bytes and FLOPs for all samples together."""

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tlinear.arrays import DType
+from tlinear.contraction.cost import CostModel
+from tlinear.contraction.hardware import MODELS, Hardware
 from tlinear.contraction.layout import Layouts
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.options import Implementation, Mode, Optimize, PlanOptions, check_mode, is_training
@@ -32,7 +34,7 @@ from tlinear.contraction.order import (
     takes_input_last,
 )
 from tlinear.contraction.pair import Pair
-from tlinear.contraction.plan import MODEL, Plan, n_chunks, n_pullbacks, weight_share
+from tlinear.contraction.plan import Plan, n_chunks, n_pullbacks, weight_share
 from tlinear.contraction.room import keep_room
 from tlinear.contraction.step import Step
 from tlinear.contraction.work import Work
@@ -55,6 +57,7 @@ def plan(
     mode: Mode = "forward",
     batch_size: int = 1,
     dtype: DTypeLike = np.float64,
+    hardware: Hardware = "cpu",
 ) -> Plan:
     """The cheapest plan for a network, with its figures for exactly this batch size.
 
@@ -76,20 +79,27 @@ def plan(
     check_mode(mode)
     if not is_integer(batch_size) or batch_size < 0:
         raise ShapeError(f"batch_size={batch_size!r} is not a number of samples. Pass an integer, 0 or more.")
-    found = plan_for(network, options or PlanOptions(), mode, int(batch_size), np.dtype(dtype))
+    found = plan_for(network, options or PlanOptions(), mode, int(batch_size), np.dtype(dtype), hardware=hardware)
     return dataclasses.replace(found, batch_size=int(batch_size))
 
 
 def plan_for(
-    network: Network, options: PlanOptions, mode: Mode, batch_size: int, dtype: DType, *, taken_bytes: int = 0
+    network: Network,
+    options: PlanOptions,
+    mode: Mode,
+    batch_size: int,
+    dtype: DType,
+    *,
+    hardware: Hardware = "cpu",
+    taken_bytes: int = 0,
 ) -> Plan:
     """The plan for the bucket that a batch is in; where memory is limited, one that fits for exactly this batch.
 
     `taken_bytes` are those of the limit that something else needs.
     """
     if options.memory_limit is None:
-        return cached_plan(network, options, mode, batch_bucket(batch_size), dtype)
-    exact = _Problem(network, options, mode, batch_size, dtype)
+        return cached_plan(network, options, mode, batch_bucket(batch_size), dtype, hardware)
+    exact = _Problem(network, options, mode, batch_size, dtype, hardware)
     fitting = _fitting_plan(exact, options.memory_limit - taken_bytes)
     if isinstance(fitting, int):
         least, left = fitting, options.memory_limit - taken_bytes
@@ -115,6 +125,11 @@ class _Problem:
     mode: Mode
     batch_size: int
     dtype: DType
+    hardware: Hardware = "cpu"
+
+    @cached_property
+    def model(self) -> CostModel:
+        return MODELS[self.hardware]
 
     @cached_property
     def chunk_sizes(self) -> list[int]:
@@ -155,7 +170,7 @@ class _Problem:
         triples = label_triples(self.network, order)
         if self.mode == "frozen":
             triples = [triple for triple in triples if BATCH in triple[2]]
-        return MODEL.least_seconds(
+        return self.model.least_seconds(
             self.network,
             triples,
             self.batch_size,
@@ -181,14 +196,14 @@ class _Problem:
         share = weight_share(self.mode)
         n_times = n_chunks(self.batch_size, chunk_size) if BATCH in a else 1
         pullbacks = n_pullbacks(self.network, self.mode, a)
-        seconds = MODEL.work_seconds(work, self.dtype, pullbacks=pullbacks, n_times=n_times)
+        seconds = self.model.work_seconds(work, self.dtype, pullbacks=pullbacks, n_times=n_times)
         n = n_times if BATCH in a else share
-        return n * seconds + MODEL.arranging_seconds(work, self.dtype) * share
+        return n * seconds + self.model.arranging_seconds(work, self.dtype) * share
 
     def copy_seconds(self, labels: Labels, chunk_size: int, line: int = 1) -> float:
         """What it costs to rearrange an array in every chunk of this size."""
         n = n_chunks(self.batch_size, chunk_size) if BATCH in labels else weight_share(self.mode)
-        return n * MODEL.copy_seconds(self.network.size(labels, chunk_size), self.dtype, line)
+        return n * self.model.copy_seconds(self.network.size(labels, chunk_size), self.dtype, line)
 
 
 @lru_cache(maxsize=512)
@@ -216,15 +231,18 @@ def _rebuilding(network: Network, search: str | Callable[..., Any] | None) -> Or
 
 
 @lru_cache(maxsize=512)
-def cached_plan(network: Network, options: PlanOptions, mode: Mode, batch_size: int, dtype: DType) -> Plan:
+def cached_plan(  # noqa: PLR0917 (what is passed by position is found faster)
+    network: Network, options: PlanOptions, mode: Mode, batch_size: int, dtype: DType, hardware: Hardware = "cpu"
+) -> Plan:
     """Search the orders that the options admit, and keep the one of least predicted time, whatever its memory."""
-    found = _fastest_plan(network, options, mode, batch_size, dtype)
-    keep_room(found.peak_bytes)
+    found = _fastest_plan(_Problem(network, options.ordering, mode, batch_size, dtype, hardware), options)
+    if hardware == "cpu":
+        keep_room(found.peak_bytes)
     return found
 
 
-def _fastest_plan(network: Network, options: PlanOptions, mode: Mode, batch_size: int, dtype: DType) -> Plan:
-    problem = _Problem(network, options.ordering, mode, batch_size, dtype)
+def _fastest_plan(problem: _Problem, options: PlanOptions) -> Plan:
+    network = problem.network
     asked = _admitted(network, options.implementation)
     orders = problem.orders
     if asked != "auto":
@@ -250,10 +268,11 @@ def _fitting_plan(exact: _Problem, limit: int) -> Plan | int:
     If there is none, the bytes of the one that has fewest.
     """
     options, batch_size = exact.options, exact.batch_size
-    unlimited = cached_plan(exact.network, options.unlimited, exact.mode, batch_bucket(batch_size), exact.dtype)
+    bucket = batch_bucket(batch_size)
+    unlimited = cached_plan(exact.network, options.unlimited, exact.mode, bucket, exact.dtype, exact.hardware)
     if dataclasses.replace(unlimited, batch_size=batch_size).peak_bytes <= limit:
         return unlimited
-    problem = dataclasses.replace(exact, options=options.ordering, batch_size=batch_bucket(batch_size))
+    problem = dataclasses.replace(exact, options=options.ordering, batch_size=bucket)
     asked = _admitted(exact.network, options.implementation)
     layouts = problem.layouts()
     sizes = [*exact.chunk_sizes, *(1 << k for k in reversed(range(4)))]
@@ -350,6 +369,7 @@ def _candidates(
                 steps,
                 max(chunk, 1),
                 memory,
+                hardware=problem.hardware,
             )
 
 

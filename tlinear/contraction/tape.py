@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
-
 from tlinear.arrays import Array
 from tlinear.contraction.backward import Backward, Needs
 from tlinear.contraction.execute import Kept, arrange_weights, chunks_of, contract_weights, pass_through, put_in_order
@@ -47,14 +45,15 @@ class Tape(NamedTuple):
     def pull_back(self, cotangent: Array) -> dict[int, Array]:
         """The gradients of the wanted operands by number: the adjoint of the forward map."""
         plan, slots = self.plan, self.slots
-        n, needs, conj = len(plan.network.inputs), plan.needs(self.wanted), _conj if plan.dtype.kind == "c" else _same
+        n, needs, space = len(plan.network.inputs), plan.needs(self.wanted), plan.space
+        conj = space.conj if plan.dtype.kind == "c" else _same
         if plan.batch_steps:
             cotangents = self._pull_back_batch(cotangent, needs, conj)
         else:
             cotangents = {n + len(plan.steps) - 1: _as_last(plan, cotangent)}
         for number in needs.weight_steps:
             kernel, a, b = plan.weight_program[number]
-            c = np.ascontiguousarray(cotangents.pop(n + number))
+            c = space.contiguous(cotangents.pop(n + number))
             if needs.slots[b]:
                 cotangents[b] = kernel.restore(kernel.to_b(c, conj(slots[a])))
             if needs.slots[a]:
@@ -62,11 +61,11 @@ class Tape(NamedTuple):
                 cotangents[a] = kernel.to_a(c, met if kernel.turn is None else kernel.turn(met))
         if plan.reductions:
             return {number: _of_operand(plan, number, cotangents[number]) for number in self.wanted}
-        return {number: cotangents[number].reshape(plan.operand_shapes[number]) for number in self.wanted}
+        return {number: space.reshape(cotangents[number], plan.operand_shapes[number]) for number in self.wanted}
 
     def _pull_back_batch(self, cotangent: Array, needs: Needs, conj: Conj) -> dict[int, Array]:
         """The gradients of the input and of what it meets, those summed over the chunks."""
-        plan, n_samples = self.plan, len(cotangent)
+        plan, n_samples = self.plan, cotangent.shape[0]
         met = self.arranged.copy()
         sums: list[Array | None] = [None] * len(met)
         backward = plan.backward(min(n_samples, plan.chunk_size), self.wanted)
@@ -76,7 +75,7 @@ class Tape(NamedTuple):
             plan.dtype.kind == "c"
         ):  # what has been copied is conjugated in place; a turn that moves nothing copies nothing
             whole = zip(met, self.arranged, strict=True)
-            met = [np.conj(a, out=None if np.may_share_memory(a, source) else a) for a, source in whole]
+            met = [plan.space.conj_of_own(a, source) for a, source in whole]
         cotangents: dict[int, Array] = {}
         if 0 < n_samples <= plan.chunk_size:
             starts = self._started_from(0, slice(0, n_samples), needs)
@@ -86,18 +85,18 @@ class Tape(NamedTuple):
             del c, starts
         else:
             if needs.slots[0]:
-                cotangents[0] = np.empty((n_samples, *self.slots[0].shape[1:]), plan.dtype)
+                cotangents[0] = plan.space.empty((n_samples, *self.slots[0].shape[1:]), cotangent.dtype)
             for number, rows in enumerate(chunks_of(plan, n_samples)):
                 backward = plan.backward(rows.stop - rows.start, self.wanted)
                 starts = self._started_from(number, rows, needs)
-                c = _sweep(backward, _as_last(plan, cotangent[rows]), starts, met, sums, conj=conj)
+                c = _sweep(backward, _as_last(plan, cotangent[rows, ...]), starts, met, sums, conj=conj)
                 if backward.to_x_into is not None:
-                    backward.to_x_into(c, met[0], cotangents[0][rows])
+                    backward.to_x_into(c, met[0], cotangents[0][rows, ...])
                 del c, starts  # before the next chunk makes its own
         del met  # before the gradients are put in order
         for k, slot, restore in needs.met:
             total, sums[k] = sums[k], None
-            cotangents[slot] = restore(np.zeros_like(self.arranged[k]) if total is None else total)
+            cotangents[slot] = restore(plan.space.zeros_like(self.arranged[k]) if total is None else total)
         return cotangents
 
     def _started_from(self, number: int, rows: slice, needs: Needs) -> list[Array | None]:
@@ -105,7 +104,7 @@ class Tape(NamedTuple):
         if self.chunks is not None:
             return self.chunks[number]
         kernels = self.plan.batch_kernels(rows.stop - rows.start)
-        x, starts = self.slots[0][rows], list[Array | None]([None] * len(kernels))
+        x, starts = self.slots[0][rows, ...], list[Array | None]([None] * len(kernels))
         for k, kernel in enumerate(kernels):
             starts[k] = x if needs.keep[k] else None
             if not any(needs.keep[k + 1 :]):
@@ -148,7 +147,11 @@ def _sweep(
         start = starts[k]
         if to_b is not None and start is not None:
             db, total = to_b(c, conj(start)), sums[k]
-            sums[k] = db if total is None else np.add(total, db, out=total)
+            if total is None:
+                sums[k] = db
+            else:
+                total += db
+                sums[k] = total
             del db, total  # before the next one is computed
         if to_a is not None:
             c = to_a(c, met[k])
@@ -158,21 +161,16 @@ def _sweep(
 def _of_operand(plan: Plan, number: int, gradient: Array) -> Array:
     """The gradient of an operand, which may have been summed over the labels that it alone carries."""
     shape, axes = plan.operand_shapes[number], plan.reductions.get(number)
+    space = plan.space
     if axes is None:
-        return gradient.reshape(shape)
-    reduced = gradient.reshape(tuple(n for k, n in enumerate(shape) if k not in axes))
-    expanded = np.expand_dims(reduced, axes)
-    whole = tuple(one if n == -1 else n for one, n in zip(expanded.shape, shape, strict=True))
-    return np.broadcast_to(expanded, whole).copy()
+        return space.reshape(gradient, shape)
+    reduced = space.reshape(gradient, tuple(n for k, n in enumerate(shape) if k not in axes))
+    return space.expanded(reduced, axes, shape)
 
 
 def _as_last(plan: Plan, cotangent: Array) -> Array:
     """A cotangent of the network's output as it lies for the last step."""
-    return cotangent if plan.lies_in_order else np.ascontiguousarray(cotangent.transpose(plan.axes_of_last))
-
-
-def _conj(array: Array) -> Array:
-    return np.conj(array)
+    return cotangent if plan.lies_in_order else plan.space.ordered(cotangent, plan.axes_of_last)
 
 
 def _same(array: Array) -> Array:

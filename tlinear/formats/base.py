@@ -21,9 +21,10 @@ from numpy.typing import DTypeLike
 
 from tlinear.algorithms.report import Report
 from tlinear.arguments import check_features
-from tlinear.arrays import Array, DType, inexact_dtype, parameter_dtype, to_inexact
+from tlinear.arrays import Array, DType, Space, as_parameter, bring, common_space, find_space, parameter_dtype
 from tlinear.contraction.network import Label, Labels, Network
 from tlinear.errors import ShapeError
+from tlinear.formats.fields import is_tuple, numbered, operand_fields, split_fields
 from tlinear.formats.initialization import random_operands
 from tlinear.formats.rank_rules import check_n_layers, rank_rules
 from tlinear.formats.reconstruction import reconstruct
@@ -104,39 +105,36 @@ class FactorizedTensor(ABC):
     # ------------------------------------------------------------ construction
 
     def __post_init__(self) -> None:
-        for field in self._operand_fields():
+        for field in operand_fields(type(self)):
             value = getattr(self, field.name)
-            if _is_tuple(field):
+            if is_tuple(field):
                 if not isinstance(value, (tuple, list)):
                     raise ShapeError(
                         f"{type(self).__name__}: {field.name} is of type {type(value).__name__}. "
                         "Pass a tuple of arrays, one for each mode."
                     )
-                arrays = tuple(to_inexact(array, f"{field.name}.{k}") for k, array in enumerate(value))
+                arrays = tuple(as_parameter(array, f"{field.name}.{k}") for k, array in enumerate(value))
                 if not arrays:
                     raise ShapeError(f"{type(self).__name__}: {field.name} is empty. Pass one array for each mode.")
                 object.__setattr__(self, field.name, arrays)
             else:
-                object.__setattr__(self, field.name, to_inexact(value, field.name))
+                object.__setattr__(self, field.name, as_parameter(value, field.name))
+        _ = self.space
         _ = self.network
-
-    @classmethod
-    def _operand_fields(cls) -> list[dataclasses.Field[Any]]:
-        return [field for field in dataclasses.fields(cls) if not field.kw_only]
 
     @classmethod
     def from_operands(cls, operands: Mapping[str, Array], n_in: int | None, n_out: int | None = None) -> Self:
         """The tensor with these operands by name, as :attr:`operands` gives them."""
         names = {
-            field.name: _numbered(field.name, operands) if _is_tuple(field) else [field.name]
-            for field in cls._operand_fields()
+            field.name: numbered(field.name, operands) if is_tuple(field) else [field.name]
+            for field in operand_fields(cls)
         }
         check_same_names(operands, [name for group in names.values() for name in group], f"{cls.__name__}'s operands")
         values = [
-            tuple(operands[name] for name in names[field.name]) if _is_tuple(field) else operands[field.name]
-            for field in cls._operand_fields()
+            tuple(operands[name] for name in names[field.name]) if is_tuple(field) else operands[field.name]
+            for field in operand_fields(cls)
         ]
-        split = {field.name: n for field, n in zip(_split_fields(cls), (n_in, n_out), strict=False)}
+        split = {field.name: n for field, n in zip(split_fields(cls), (n_in, n_out), strict=False)}
         tensor = cls(*values, **split)
         if n_out is not None and n_in is not None and n_in + n_out != tensor.n_modes:
             raise ShapeError(f"n_in={n_in} and n_out={n_out}, but these operands have {tensor.n_modes} modes in all.")
@@ -151,7 +149,7 @@ class FactorizedTensor(ABC):
         name = type(self).__name__
         check_same_names(operands, self.operands, f"{name}'s operands")
         check_same_shapes(operands, self.operands, name, f"Build a new {name} for another shape or rank.")
-        fields = {field.name: getattr(self, field.name) for field in _split_fields(type(self))}
+        fields = {field.name: getattr(self, field.name) for field in split_fields(type(self))}
         return self.from_operands(operands, **fields)
 
     @classmethod
@@ -242,13 +240,18 @@ class FactorizedTensor(ABC):
     def operands(self) -> Mapping[str, Array]:
         """Every array by its name: ``weights``, ``factors.0``, ``core``, ``cores.0``, ``tensor``."""
         operands: dict[str, Array] = {}
-        for field in self._operand_fields():
+        for field in operand_fields(type(self)):
             value = getattr(self, field.name)
-            if _is_tuple(field):
+            if is_tuple(field):
                 operands |= {f"{field.name}.{k}": array for k, array in enumerate(value)}
             else:
                 operands[field.name] = value
         return MappingProxyType(operands)
+
+    @cached_property
+    def space(self) -> Space:
+        """The array library and device that the operands live on."""
+        return common_space(self.operands.items(), type(self).__name__)
 
     @property
     @abstractmethod
@@ -275,7 +278,7 @@ class FactorizedTensor(ABC):
             array = self.operands[name]
             if array.ndim != len(axes):
                 raise ShapeError(
-                    f"{type(self).__name__}: {name} has shape {array.shape}, but must have {len(axes)} axes. "
+                    f"{type(self).__name__}: {name} has shape {tuple(array.shape)}, but must have {len(axes)} axes. "
                     f"{self._expected(labels, n_in, n_out)}"
                 )
             for axis, (label, size) in enumerate(zip(axes, array.shape, strict=True)):
@@ -285,12 +288,14 @@ class FactorizedTensor(ABC):
                         f"set by {owner[label]}. {self._expected(labels, n_in, n_out)}"
                     )
                 if size < 1:
-                    raise ShapeError(f"{type(self).__name__}: {name} of shape {array.shape} has an axis of size 0.")
+                    raise ShapeError(
+                        f"{type(self).__name__}: {name} of shape {tuple(array.shape)} has an axis of size 0."
+                    )
                 owner.setdefault(label, f"axis {axis} of {name}")
         return self._network_of_sizes(n_in, n_out, sizes)
 
     def _expected(self, labels: Mapping[str, Labels], n_in: int, n_out: int) -> str:
-        shapes = {name: array.shape for name, array in self.operands.items()}
+        shapes = {name: tuple(array.shape) for name, array in self.operands.items()}
         sizes = dict.fromkeys((label for axes in labels.values() for label in axes), 1)
         return f"The operands are {self._network_of_sizes(n_in, n_out, sizes)}; given: {shapes}."
 
@@ -352,17 +357,18 @@ class FactorizedTensor(ABC):
 
     @cached_property
     def dtype(self) -> DType:
-        """The dtype of the reconstruction."""
-        return inexact_dtype(*(array.dtype for array in self.operands.values()))
+        """The dtype of the reconstruction, as the library of the operands has it."""
+        return self.space.inexact_dtype(*(array.dtype for array in self.operands.values()))
 
     def to_tensor(self) -> Array:
         """The dense tensor of shape ``(*in_shape, *out_shape)``, in an array of its own."""
-        return reconstruct(self.network, list(self.operands.values()), self.dtype)
+        return reconstruct(self.network, list(self.operands.values()), self.dtype, self.space)
 
     def to_matrix(self) -> Array:
         """The dense weight of shape ``(out_features, in_features)``, as ``nn.Linear.weight`` has it."""
         self._require_split("a matrix")
-        return np.ascontiguousarray(self.to_tensor().reshape(self.in_features, self.out_features).T)
+        matrix = self.space.reshape(self.to_tensor(), (self.in_features, self.out_features))
+        return self.space.ordered(matrix, (1, 0))
 
     def astype(self, dtype: DTypeLike) -> Self:
         """The same tensor with every operand in `dtype`.
@@ -372,24 +378,21 @@ class FactorizedTensor(ABC):
         DTypeError
             When `dtype` is not real or complex floating, or would drop imaginary parts.
         """
-        wanted = parameter_dtype(dtype, self.dtype)
-        return self.with_operands({name: array.astype(wanted) for name, array in self.operands.items()})
+        wanted, space = self.space.parameter_dtype(dtype, self.dtype), self.space
+        return self.with_operands(
+            {name: space.copy(space.astype(array, wanted)) for name, array in self.operands.items()}
+        )
+
+    def to(self, where: Any, device: Any = None) -> Self:
+        """The same tensor with every operand copied to another array library or device.
+
+        See :meth:`tlinear.Linear.to` for `where` and `device`.
+        """
+        space = find_space(where, device, self.space)
+        return self.with_operands({name: bring(array, space) for name, array in self.operands.items()})
 
     def __repr__(self) -> str:
         modes = f"shape={self.shape}" if self.n_in is None else f"in={self.in_shape}, out={self.out_shape}"
         rank = "" if self.rank is None else f", rank={self.rank}"
         count = f"parameters={self.n_parameters:,} of {math.prod(self.shape):,}"
         return f"{type(self).__name__}({modes}{rank}, {count}, {self.dtype})"
-
-
-def _is_tuple(field: dataclasses.Field[Any]) -> bool:
-    return str(field.type).lower().startswith(("tuple", "typing.tuple"))
-
-
-def _split_fields(cls: type[FactorizedTensor]) -> list[dataclasses.Field[Any]]:
-    """``n_in``, and ``n_out`` where a format needs it too."""
-    return [field for field in dataclasses.fields(cls) if field.kw_only]
-
-
-def _numbered(prefix: str, operands: Mapping[str, Array]) -> list[str]:
-    return [f"{prefix}.{k}" for k in range(sum(name.startswith(prefix + ".") for name in operands))]

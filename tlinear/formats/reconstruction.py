@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from tlinear.algorithms.scaling import exponent_of, times_power_of_two
-from tlinear.arrays import Array, DType, compute_dtype
+from tlinear.algorithms.scaling import exponent_above
+from tlinear.arrays import NUMPY, Array, DType, Space
 from tlinear.contraction.execute import contract
 from tlinear.contraction.network import Network
 from tlinear.contraction.options import PlanOptions
@@ -17,7 +15,7 @@ from tlinear.contraction.search import cached_plan
 __all__ = ["reconstruct"]
 
 
-def reconstruct(network: Network, operands: Sequence[Array], dtype: DType) -> Array:
+def reconstruct(network: Network, operands: Sequence[Array], dtype: DType, space: Space = NUMPY) -> Array:
     """The result of a network without an input, in `dtype`, in an array of its own.
 
     What comes between may be out of range though the result is not: the operands are then brought near 1
@@ -25,21 +23,24 @@ def reconstruct(network: Network, operands: Sequence[Array], dtype: DType) -> Ar
 
     Examples
     --------
+    >>> import numpy as np
     >>> network = Network(("a", "b"), ((0,), (1,)), (0, 1), ((0, 1), (1, 2)), n_in=1, n_modes=2)
     >>> reconstruct(network, [np.array([2.0]), np.array([3.0, 4.0])], np.dtype(float))
     array([[6., 8.]])
     """
-    plan = cached_plan(network, PlanOptions("factorized"), "forward", 1, compute_dtype(dtype))
-    arrays = [array.astype(plan.dtype, copy=False) for array in operands]
-    exponents = [exponent_of(array) for array in arrays]
-    limits = np.finfo(plan.dtype)
+    work = space.compute_dtype(dtype)
+    options, plan_dtype = PlanOptions("factorized"), space.plan_dtype(work)
+    plan = cached_plan(network, options, "forward", 1, plan_dtype, space.hardware).on(space)
+    arrays = [space.astype(array, work) for array in operands]
+    exponents = [exponent_above(space.largest_part(array)) for array in arrays]
     # the largest that a sum over all labels of products of some operands can be, and the smallest such product
     reach = sum(map(abs, exponents)) + math.log2(math.prod(n for _, n in network.label_sizes)) + len(arrays)
     shape = network.shape(network.output)
-    if reach < min(limits.maxexp, -limits.minexp):
+    if reach < space.exponents(work):
         result = contract(plan, arrays)
-        shared = any(np.may_share_memory(result, array) for array in operands)
-        return np.array(result, dtype=dtype, order="C", copy=True if shared else None).reshape(shape)
-    near_one = [times_power_of_two(array, -e, plan.dtype) for array, e in zip(arrays, exponents, strict=True)]
-    result = times_power_of_two(contract(plan, near_one), sum(exponents), dtype)
-    return np.ascontiguousarray(result).reshape(shape)
+        if any(space.share_memory(result, array) for array in operands):
+            result = space.copy(result)
+        return space.reshape(space.contiguous(space.astype(result, dtype)), shape)
+    times = space.times_power_of_two
+    near_one = [times(array, -e, work) for array, e in zip(arrays, exponents, strict=True)]
+    return space.reshape(space.contiguous(times(contract(plan, near_one), sum(exponents), dtype)), shape)

@@ -1,4 +1,4 @@
-"""What arrays may come in, and which dtype goes out."""
+"""NumPy's arrays: what may come in, and which dtype goes out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tlinear.errors import DTypeError, NonFiniteError
 __all__ = [
     "Array",
     "DType",
+    "as_numpy",
     "check_finite",
     "compute_dtype",
     "contiguous",
@@ -19,19 +20,20 @@ __all__ = [
     "largest_part",
     "match_dtype",
     "parameter_dtype",
-    "to_inexact",
-    "to_numpy",
+    "times_power_of_two",
 ]
 
 Array: TypeAlias = NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
 
-_NUMERIC = "biufc"
+NUMERIC = "biufc"
+"""The kinds of dtypes that numbers have."""
+
 _BLOCK = 2**17
 
 
-def to_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
-    """The same numbers as a NumPy array, without a copy where none is needed.
+def as_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
+    """The same numbers as NumPy reads them on this host, without a copy where none is needed.
 
     Takes whatever NumPy takes, and a torch tensor or parameter that lives on the
     CPU (its ``detach`` is called; torch itself is never imported).
@@ -43,10 +45,10 @@ def to_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
 
     Examples
     --------
-    >>> to_numpy([1.0, 2.0]).dtype
+    >>> as_numpy([1.0, 2.0]).dtype
     dtype('float64')
     """
-    if type(array) is np.ndarray and array.dtype.kind in _NUMERIC:
+    if type(array) is np.ndarray and array.dtype.kind in NUMERIC:
         return array
     if isinstance(array, np.ma.MaskedArray):
         raise DTypeError(f"{name} is a masked array, whose mask would be lost. Pass array.filled(value) instead.")
@@ -60,21 +62,9 @@ def to_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
             f"{getattr(array, 'device', 'unknown')}) cannot be read as a NumPy array: {str(error).rstrip('.')}. "
             "Pass numbers that numpy.asarray takes: dense, on the CPU, in a dtype that NumPy has, such as float32."
         ) from error
-    if result.dtype.kind not in _NUMERIC:
+    if result.dtype.kind not in NUMERIC:
         raise DTypeError(f"{name} has dtype {result.dtype}, which is not numeric. Pass real or complex numbers.")
     return result
-
-
-def to_inexact(array: ArrayLike | Any, name: str = "array") -> Array:
-    """Like :func:`to_numpy`, with integers and booleans promoted to float64: what a parameter may be.
-
-    Examples
-    --------
-    >>> to_inexact([1, 2]).dtype
-    dtype('float64')
-    """
-    result = to_numpy(array, name)
-    return result.astype(inexact_dtype(result.dtype), copy=False)
 
 
 def inexact_dtype(*dtypes: DType) -> DType:
@@ -168,6 +158,16 @@ def largest_part(array: Array) -> Any:
             block = flat[start : start + _BLOCK]
             largest = np.maximum(largest, np.maximum(block.max(), -block.min()))
     return largest
+
+
+def times_power_of_two(array: Array, exponent: int, dtype: DType) -> Array:
+    """``2^exponent array`` in `dtype`, rounded only once: the product is taken in the wider of both dtypes."""
+    wide = array.astype(np.result_type(array.dtype, dtype), copy=False)
+    if wide.dtype.kind == "c":
+        scaled = np.ldexp(wide.real, exponent) + 1j * np.ldexp(wide.imag, exponent)
+    else:
+        scaled = np.ldexp(wide, exponent)
+    return np.asarray(scaled).astype(dtype, copy=False)
 
 
 def check_finite(array: Array, name: str) -> Any:

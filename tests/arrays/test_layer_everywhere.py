@@ -1,0 +1,207 @@
+"""The layer computes the same numbers wherever its arrays live, to the last bit, and leaves them there."""
+
+import copy
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from arrays.twins import assert_same, assert_same_named, twins
+from cases import integers
+from hypothesis import given
+from hypothesis import strategies as st
+from spaces import on_every_place
+
+import tlinear
+from tlinear import FactorizedLinear, Linear, factorized_linear
+from tlinear.arrays import space_of, to_numpy
+from tlinear.contraction.tape import contract_with_tape
+
+MEMORIES = ("store", "recompute")
+
+
+@on_every_place
+@given(st.data())
+def test_output_and_every_gradient_are_the_same_everywhere(place, data):
+    pair = data.draw(twins(place))
+    y, pullback = pair.here.vjp(pair.case.x)
+    gradients = pullback(pair.case.dy)
+    y_there, pullback_there = pair.there.vjp(pair.x)
+    gradients_there = pullback_there(pair.dy)
+    assert_same(pair.there(pair.x), y, place)
+    assert_same(y_there, y, place)
+    assert_same(gradients_there.x, gradients.x, place)
+    assert_same_named(gradients_there.parameters, gradients.parameters, place)
+
+
+@on_every_place
+@given(st.data())
+def test_tangents_are_pushed_forward_the_same_everywhere(place, data):
+    pair = data.draw(twins(place))
+    names = data.draw(st.sets(st.sampled_from(sorted(pair.here.parameters()))))
+    drawn = {name: pair.like(pair.here.parameters()[name]) for name in sorted(names)}
+    dx, dx_there = pair.like(pair.case.x) if data.draw(st.booleans()) else (None, None)
+    expected = pair.here.jvp(pair.case.x, dx, {name: here for name, (here, _) in drawn.items()})
+    found = pair.there.jvp(pair.x, dx_there, {name: there for name, (_, there) in drawn.items()})
+    for there, here in zip(found, expected, strict=True):
+        assert_same(there, here, place)
+
+
+@on_every_place
+@given(st.data())
+def test_gradients_asked_for_are_the_same_everywhere(place, data):
+    pair = data.draw(twins(place))
+    names = data.draw(st.sets(st.sampled_from(["x", *pair.here.parameters()])))
+    expected = pair.here.vjp(pair.case.x, wrt=names)[1](pair.case.dy)
+    found = pair.there.vjp(pair.x, wrt=names)[1](pair.dy)
+    assert (found.x is None) == (expected.x is None)
+    if expected.x is not None:
+        assert_same(found.x, expected.x, place)
+    assert_same_named(found.parameters, expected.parameters, place)
+
+
+@on_every_place
+@given(st.data())
+def test_last_intermediate_of_a_trace_is_the_output_everywhere(place, data):
+    pair = data.draw(twins(place))
+    trace = pair.there.trace(pair.x)
+    assert_same(trace["y"], pair.here(pair.case.x), place)
+    assert all(space_of(array) is place.space for array in trace.values())
+    assert all(trace.equations[name] in str(trace) for name in trace)
+
+
+@on_every_place
+@given(st.data())
+def test_frozen_layer_is_the_layer_everywhere(place, data):
+    pair = data.draw(twins(place))
+    frozen = pair.there.freeze()
+    y, pullback = frozen.vjp(pair.x)
+    assert_same(frozen(pair.x), pair.here(pair.case.x), place)
+    assert_same(y, pair.here(pair.case.x), place)
+    assert_same(pullback(pair.dy).x, pair.here.vjp(pair.case.x, wrt="x")[1](pair.case.dy).x, place)
+    dx, dx_there = pair.like(pair.case.x)
+    assert_same(frozen.jvp(pair.x, dx_there)[1], pair.here.jvp(pair.case.x, dx)[1], place)
+    assert frozen.held_bytes >= 0
+    assert space_of(copy.deepcopy(frozen)(pair.x)) is place.space
+
+
+@on_every_place
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("chunk", [1, 3, 8])
+@given(st.data())
+def test_chunks_change_nothing_anywhere(place, memory, chunk, data):
+    """The plan that a limit of memory would give, without having to find the limit that gives it."""
+    pair = data.draw(twins(place))
+    plan = replace(pair.there.plan(8, "training"), chunk_size=chunk, memory=memory).on(place.space)
+    weight = pair.here.weight
+    x = integers(pair.case.rng, (8, *weight.in_shape), weight.dtype)
+    dy = integers(pair.case.rng, (8, *weight.out_shape), weight.dtype)
+    here = replace(plan, space=space_of(x))
+    operands = list(weight.operands.values())
+    result, tape = contract_with_tape(here, [x, *operands])
+    found, tape_there = contract_with_tape(plan, [place.array(x), *pair.there.weight.operands.values()])
+    gradients, gradients_there = tape.pull_back(dy), tape_there.pull_back(place.array(dy))
+    space, exact = place.space, max(abs(array).max(initial=0) for array in (result, *gradients.values())) < 2**22
+    assert_same(space.reshape(found, result.shape), result, place)
+    for number, gradient in gradients.items():
+        if exact or place.has_double:
+            assert_same(gradients_there[number], gradient, place)
+
+
+@on_every_place
+@given(st.data())
+def test_padding_and_cropping_are_the_same_everywhere(place, data):
+    pair = data.draw(twins(place))
+    weight = pair.case.weight
+    n_in, n_out = data.draw(st.integers(1, weight.in_features)), data.draw(st.integers(1, weight.out_features))
+    x, dy = pair.case.x[..., :n_in], pair.case.dy[..., :n_out]
+    bias = None if pair.case.bias is None else pair.case.bias[:n_out]
+    here = FactorizedLinear.from_weight(weight, bias, in_features=n_in, out_features=n_out)
+    there = here.to(place.xp, place.device)
+    assert (there.in_features, there.out_features) == (n_in, n_out)
+    gradients, (y, pullback) = here.vjp(x)[1](dy), there.vjp(place.array(x))
+    assert_same(y, here(x), place)
+    found = pullback(place.array(dy))
+    assert_same(found.x, gradients.x, place)
+    assert_same_named(found.parameters, gradients.parameters, place)
+    assert_same(there.to_linear()(place.array(x)), here(x), place)
+
+
+@on_every_place
+@given(st.data())
+def test_pure_function_is_the_layer_everywhere(place, data):
+    pair = data.draw(twins(place))
+    there = pair.there
+    y = factorized_linear(pair.x, there.weight, there.bias, implementation=there.implementation)
+    assert_same(y, pair.here(pair.case.x), place)
+
+
+@on_every_place
+@given(st.data())
+def test_dense_layer_is_the_same_everywhere(place, data):
+    pair = data.draw(twins(place))
+    here = pair.here.to_linear()
+    there = here.to(place.xp, place.device)
+    y, pullback = there.vjp(pair.x)
+    assert_same(y, here(pair.case.x), place)
+    gradients, found = here.vjp(pair.case.x)[1](pair.case.dy), pullback(pair.dy)
+    assert_same(found.x, gradients.x, place)
+    assert_same_named(found.parameters, gradients.parameters, place)
+    drawn = {name: pair.like(array) for name, array in here.parameters().items()}
+    dx, dx_there = pair.like(pair.case.x)
+    expected = here.jvp(pair.case.x, dx, {name: tangent for name, (tangent, _) in drawn.items()})
+    pushed = there.jvp(pair.x, dx_there, {name: tangent for name, (_, tangent) in drawn.items()})
+    for array, other in zip(pushed, expected, strict=True):
+        assert_same(array, other, place)
+
+
+@on_every_place
+@given(st.data())
+def test_tensor_and_matrix_are_the_same_everywhere(place, data):
+    pair = data.draw(twins(place))
+    assert_same(pair.there.weight.to_tensor(), pair.here.weight.to_tensor(), place)
+    assert_same(pair.there.weight.to_matrix(), pair.here.weight.to_matrix(), place)
+    assert pair.there.weight.shape == pair.here.weight.shape
+    assert pair.there.weight.rank == pair.here.weight.rank
+    assert repr(pair.there).count(", cp,") == repr(pair.here).count(", cp,")
+
+
+@on_every_place
+@given(st.data())
+def test_layers_are_pickled_where_they_are(place, data):
+    pair = data.draw(twins(place))
+    again = pickle.loads(pickle.dumps(pair.there))
+    assert_same(again(pair.x), pair.here(pair.case.x), place)
+
+
+@on_every_place
+def test_forward_and_backward_are_the_vjp_everywhere(place):
+    weight = tlinear.TTTensor.random((4, 3), (2, 5), 2, rng=0, dtype="float32").to(place.xp, place.device)
+    layer = FactorizedLinear.from_weight(weight)
+    rng = np.random.default_rng(0)
+    x, dy = (place.array(rng.standard_normal((3, n)).astype(np.float32)) for n in (12, 10))
+    y, pullback = layer.vjp(x)
+    gradients = pullback(dy)
+    np.testing.assert_array_equal(to_numpy(layer.forward(x)), to_numpy(y))
+    np.testing.assert_array_equal(to_numpy(layer.backward(dy)), to_numpy(gradients.x))
+    for name, gradient in layer.gradients.items():
+        np.testing.assert_array_equal(to_numpy(gradient), to_numpy(gradients.parameters[name]))
+
+
+@on_every_place
+def test_integers_take_the_dtype_of_the_weight_everywhere(place):
+    weight = np.ones((3, 4), np.float32)
+    x = np.arange(8, dtype=np.int32).reshape(2, 4)
+    there = Linear.from_arrays(place.array(weight))
+    y = there(place.array(x))
+    assert space_of(y) is place.space
+    np.testing.assert_array_equal(to_numpy(y), x @ weight.T)
+
+
+@on_every_place
+def test_more_modes_than_libraries_have_axes_are_contracted_with_the_factors(place):
+    shape = (4, 4) + (1,) * 38
+    here = FactorizedLinear(shape, shape, factorization="cp", rank=3, rng=0, dtype="float32")
+    here = here.with_parameters({name: np.sign(array) for name, array in here.parameters().items()})
+    x = np.ones((5, 16), np.float32)
+    assert_same(here.to(place.xp, place.device)(place.array(x)), here(x), place)

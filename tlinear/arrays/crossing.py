@@ -1,0 +1,232 @@
+"""From one array library or device to another: only where a caller says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tlinear.arrays.foreign import Foreign, is_host_device
+from tlinear.arrays.host import NUMERIC, Array, as_numpy
+from tlinear.arrays.space import NUMPY, Space
+from tlinear.errors import DeviceError, DTypeError
+
+__all__ = [
+    "adopt",
+    "adopt_inexact",
+    "as_parameter",
+    "bring",
+    "common_space",
+    "find_space",
+    "space_of",
+    "to_inexact",
+    "to_numpy",
+]
+
+
+def space_of(array: Any) -> Space:
+    """Where an array lives; what is no array, such as a list, NumPy reads.
+
+    Examples
+    --------
+    >>> print(space_of([1.0, 2.0]))
+    numpy on device cpu
+    """
+    if type(array) is np.ndarray:
+        return NUMPY
+    import array_api_compat as compat
+
+    if not compat.is_array_api_obj(array):
+        return NUMPY
+    xp = compat.array_namespace(array)
+    return NUMPY if compat.is_numpy_namespace(xp) else _foreign(xp, compat.device(array))
+
+
+@cache  # so that two spaces are the same where they are one; there are no more than devices
+def _foreign(xp: Any, device: Any) -> Foreign:
+    return Foreign(xp, device)
+
+
+def adopt(array: Any, space: Space, name: str, where: str) -> Array:
+    """`array` as one of `space`, in which `where` lives: as it is, without what autograd knows of it.
+
+    Raises
+    ------
+    DeviceError
+        When it lives elsewhere.
+    DTypeError
+        When it is not numeric.
+    """
+    if space is NUMPY and type(array) is np.ndarray and array.dtype.kind in NUMERIC:
+        return array
+    there = space_of(array)
+    if there is not space:
+        raise DeviceError(
+            f"{name} is {_described(array, there)}, but {where} on {space}. Nothing is copied from one to the other "
+            f"by itself: pass {name} there, or cross with `.to(...)` or tlinear.arrays.to_numpy."
+        )
+    if space is NUMPY:
+        return as_numpy(array, name)
+    if not space.xp.isdtype(array.dtype, ("bool", "numeric")):
+        raise DTypeError(f"{name} has dtype {array.dtype}, which is not numeric. Pass real or complex numbers.")
+    return array.detach() if getattr(array, "requires_grad", False) else array
+
+
+def adopt_inexact(array: Any, space: Space, name: str, where: str) -> Array:
+    """The same with integers and booleans promoted to the default floating dtype: what a parameter may be."""
+    if space is NUMPY and type(array) is np.ndarray and array.dtype.kind in "fc" and array.dtype.isnative:
+        return array
+    own = adopt(array, space, name, where)
+    return space.astype(own, space.inexact_dtype(own.dtype))
+
+
+def as_parameter(array: Any, name: str = "array") -> Array:
+    """What a parameter may be, in the space where it lives.
+
+    Examples
+    --------
+    >>> as_parameter([1, 2]).dtype
+    dtype('float64')
+    """
+    return adopt_inexact(array, NUMPY if type(array) is np.ndarray else space_of(array), name, "")
+
+
+def to_inexact(array: Any, name: str = "array") -> Array:
+    """What NumPy computes with: its own arrays, and numbers that are no arrays yet.
+
+    Raises
+    ------
+    DeviceError
+        When `array` is of another library, which must cross explicitly.
+
+    Examples
+    --------
+    >>> to_inexact([1, 2]).dtype
+    dtype('float64')
+    """
+    return adopt_inexact(array, NUMPY, name, "this is computed")
+
+
+def common_space(arrays: Iterable[tuple[str, Array]], where: str) -> Space:
+    """The one space of some named arrays.
+
+    Raises
+    ------
+    DeviceError
+        When there are two; it names both.
+    """
+    first, space = "", NUMPY
+    for name, array in arrays:
+        there = NUMPY if type(array) is np.ndarray else space_of(array)
+        if not first:
+            first, space = name, there
+        elif there is not space:
+            raise DeviceError(
+                f"{where}: {first} lives in {space}, but {name} in {there}. Bring them together first, with "
+                "tlinear.arrays.to_numpy or the library's own conversion."
+            )
+    return space
+
+
+def to_numpy(array: Any, name: str = "array") -> Array:
+    """The same numbers as a NumPy array, from wherever they are: an explicit crossing to the host.
+
+    Raises
+    ------
+    DTypeError
+        When `array` is not numeric, or has a dtype that NumPy has not.
+
+    Examples
+    --------
+    >>> to_numpy([1.0, 2.0]).dtype
+    dtype('float64')
+    """
+    space = space_of(array)
+    if space is NUMPY:
+        return as_numpy(array, name)
+    import array_api_compat as compat
+
+    local = array.detach() if getattr(array, "requires_grad", False) else array
+    if not is_host_device(space.device):
+        local = compat.to_device(local, _host_device(space.xp))
+    resolve = getattr(local, "resolve_conj", None)  # of a torch tensor that is a conjugate yet to be taken
+    return as_numpy(local if resolve is None else resolve(), name)
+
+
+def bring(array: Array, space: Space) -> Array:
+    """The same numbers in `space`, in memory of their own: an explicit crossing.
+
+    Raises
+    ------
+    DeviceError
+        When the library or the device has no such numbers.
+    """
+    there = space_of(array)
+    if there is space:
+        return space.copy(array)
+    try:
+        if there.xp is space.xp:
+            import array_api_compat as compat
+
+            _check_dtype(array, space)
+            return compat.to_device(array, space.device)
+        host = to_numpy(array)
+        if space is NUMPY:
+            return host.copy()
+        return space.xp.asarray(np.array(host, order="C"), device=space.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DeviceError(
+            f"An array of dtype {array.dtype} on {there} cannot be brought to {space}: {str(error).rstrip('.')}. "
+            "Cast it to a dtype that is there, such as float32, before it crosses."
+        ) from error
+
+
+def find_space(where: Any, device: Any, present: Space) -> Space:
+    """The space that a module and a device, or a device of the `present` library, stand for.
+
+    Raises
+    ------
+    DeviceError
+        When `where` is no array library, or `device` none that it has.
+    """
+    module = where if isinstance(where, ModuleType) or hasattr(where, "asarray") else None
+    if module is None and device is not None:
+        raise DeviceError(f"{where!r} is no array library. Pass a module such as numpy or torch before the device.")
+    import array_api_compat as compat
+
+    try:
+        probe = present.xp.empty((0,), device=where) if module is None else module.empty((0,))
+        space = space_of(probe)
+        if device is not None and space is not NUMPY:
+            space = space_of(compat.array_namespace(probe).empty((0,), device=device))
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        library = present.library if module is None else module.__name__
+        raise DeviceError(
+            f"{where if module is None else device!r} is no device of {library}: {str(error).rstrip('.')}. Pass a "
+            "module such as numpy or torch, and a device as it names them."
+        ) from error
+    if space is NUMPY and device not in (None, "cpu"):
+        raise DeviceError(f"NumPy has no device {device!r}. Pass device='cpu', or another array library.")
+    return space
+
+
+def _check_dtype(array: Array, space: Space) -> None:
+    """Raise TypeError for double precision on a device without it, which not every library refuses by itself."""
+    there = space.xp.__array_namespace_info__().dtypes(device=space.device)
+    everywhere = space.xp.__array_namespace_info__().dtypes()
+    lacking = [name for name, dtype in everywhere.items() if dtype == array.dtype and name not in there]
+    if lacking:
+        raise TypeError(f"the device has no {lacking[0]}")
+
+
+def _host_device(xp: Any) -> Any:
+    devices = xp.__array_namespace_info__().devices()
+    return next((device for device in devices if is_host_device(device)), "cpu")
+
+
+def _described(array: Any, there: Space) -> str:
+    is_array = hasattr(array, "shape")
+    return f"an array of {there}" if is_array else f"a {type(array).__name__}, which is read by {there}"
