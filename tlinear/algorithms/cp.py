@@ -67,7 +67,8 @@ def cp(
     Parameters
     ----------
     tensor : array of shape (s_1, .., s_d)
-        In float64 or complex128, all entries finite and, as in :func:`tlinear.decompose`, near 1.
+        Real or complex, all entries finite, and of a size whose squares neither overflow nor vanish in double
+        precision, in which it is computed.
     rank : int
         The number R of components.
     rng : numpy.random.Generator
@@ -121,7 +122,7 @@ def cp(
     check_option("ridge", ridge, 0.0)
     if n_starts is not None:
         check_option("n_starts", n_starts, 1, integer=True)
-    tensor = np.ascontiguousarray(tensor)
+    tensor = np.ascontiguousarray(tensor, np.complex128 if tensor.dtype.kind == "c" else np.float64)
     compression = compress(tensor, rank)
     # the last sweep is one of the whole tensor
     within = _Descent(compression.target, ridge, max_iterations - compression.loses, stop_tolerance, callback)
@@ -147,7 +148,7 @@ def cp(
         if report.converged and not converged and best.error > EXACT:
             # one sweep of the whole tensor does not tell that the core had come to an end
             report = replace(report, converged=False, stop_reason=f"{max_iterations} sweeps were done")
-    return best.weights.astype(tensor.dtype), best.factors, report
+    return best.weights.astype(tensor.dtype), best.factors, replace(report, error=best.error)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import cast
 import numpy as np
 
 from tlinear.algorithms.descent import EXACT, STOPPED, Callback, check_option, descend
-from tlinear.algorithms.hosvd import Partial, factor_matrix, st_hosvd, truncation_order, tucker_halves
+from tlinear.algorithms.hosvd import MOST_TOGETHER, Partial, factor_matrix, st_hosvd, truncation_order, tucker_halves
 from tlinear.algorithms.report import CANCELS, Report, product_error
 from tlinear.algorithms.scaling import norm_of
-from tlinear.algorithms.truncated_svd import Method, check_method, leading_left
+from tlinear.algorithms.truncated_svd import Method, check_method, leading_left, leading_of_gram
 from tlinear.algorithms.unfolding import BLOCK
 from tlinear.arrays import Array
 
@@ -98,7 +98,8 @@ def hooi(
     stop_tolerance = (1e-6 if tensor.size <= BLOCK else 1e-4) if stop_tolerance is None else stop_tolerance
     check_option("stop_tolerance", stop_tolerance, 0.0)
     check_method(svd)
-    order = range(tensor.ndim)
+    order, wide = range(tensor.ndim), np.result_type(tensor.dtype, np.float64)
+    tensor = np.ascontiguousarray(tensor, wide if tensor.size <= _OFTEN_READ else tensor.dtype)
     if start is not None:
         starts = [(start, order)]
     else:
@@ -110,8 +111,7 @@ def hooi(
     if max_iterations == 0:
         return *starts[0][0], Report(is_projection=True)
     is_small = start is None and tensor.size <= BLOCK
-    wide = np.result_type(tensor.dtype, np.float64 if tensor.size <= _OFTEN_READ else tensor.dtype)
-    target = _Target(np.ascontiguousarray(tensor, wide), norm_of(tensor) ** 2, svd, order)
+    target = _Target(tensor, norm_of(tensor) ** 2, svd, order)
     if is_small:
         starts.append((target.hosvd(ranks), order))
     best: tuple[_Tucker, Report] | None = None
@@ -164,20 +164,48 @@ class _Target:
 
     def sweep(self, state: _Tucker) -> _Tucker:
         factors: list[Array | None] = [None if f.shape[0] == f.shape[1] else f for f in state.factors]
+        ranks = state.core.shape
 
-        def update(partial: Partial, modes: Sequence[int]) -> Partial:
-            """All factors of these modes of a tensor projected onto the others; what the last of them was found in."""
-            if len(modes) > 1:
-                half = len(modes) // 2
-                for these, others in ((modes[:half], modes[half:]), (modes[half:], modes[:half])):
-                    rest = update(partial.projected({mode: factors[mode] for mode in others}), these)
-                return rest
-            (mode,) = modes
-            if factors[mode] is not None:
-                factors[mode] = leading_left(partial.unfolding(mode), state.core.shape[mode], self.svd)
-            return partial
+        def update(partial: Partial, modes: Sequence[int]) -> tuple[Partial, Sequence[int]]:
+            """All factors of these modes of a tensor projected onto the others; what the last were found in, and these."""
+            if len(modes) == 1:
+                (mode,) = modes
+                if factors[mode] is not None:
+                    factors[mode] = leading_left(partial.unfolding(mode), ranks[mode], self.svd)
+                return partial, modes
+            if len(modes) == 2 and self._update_pair(partial, modes, factors, ranks):
+                return partial, modes
+            half = (len(modes) + 1) // 2
+            for these, others in ((modes[:half], modes[half:]), (modes[half:], modes[:half])):
+                rest = update(partial.projected({mode: factors[mode] for mode in others}), these)
+            return rest
 
-        rest = update(Partial(self.tensor, tuple(range(self.tensor.ndim))), self.order)
-        core = rest.projected({self.order[-1]: factors[self.order[-1]]}).in_order()
+        rest, last = update(Partial(self.tensor, tuple(range(self.tensor.ndim))), self.order)
+        core = rest.projected({mode: factors[mode] for mode in last}).in_order()
         matrices = [factor_matrix(factor, size, core) for factor, size in zip(factors, self.tensor.shape, strict=True)]
         return _Tucker(core, matrices, self.error(core, matrices))
+
+    def _update_pair(
+        self, partial: Partial, modes: Sequence[int], factors: list[Array | None], ranks: Sequence[int]
+    ) -> bool:
+        """Both factors from the one Gram matrix of the two modes, where that is small and safe; whether it was.
+
+        What a projection onto the factor of the one leaves for the other is a contraction of that matrix.
+        """
+        sizes = [self.tensor.shape[mode] for mode in modes]
+        if self.svd != "auto" or math.prod(sizes) > MOST_TOGETHER:
+            return False
+        whole = partial.unfolding(*modes)
+        gram, found = whole.gram().reshape(*sizes, *sizes), [factors[mode] for mode in modes]
+        for k, mode in enumerate(modes):
+            if found[k] is None:
+                continue
+            other = found[1 - k]
+            projector = np.eye(sizes[1 - k]) if other is None else other.conj() @ other.T
+            contracted = np.einsum("iajb,ab->ij" if k == 0 else "aibj,ab->ij", gram, projector)
+            found[k] = leading_of_gram(contracted, ranks[mode], whole.shape[1] * ranks[modes[1 - k]])
+            if found[k] is None:
+                return False
+        for mode, factor in zip(modes, found, strict=True):
+            factors[mode] = factor
+        return True

@@ -15,6 +15,7 @@ from tlinear.algorithms.unfolding import Unfolding
 from tlinear.arrays import Array
 
 __all__ = [
+    "MOST_TOGETHER",
     "Partial",
     "factor_matrix",
     "mode_product",
@@ -26,8 +27,8 @@ __all__ = [
     "unfold",
 ]
 
-_TOGETHER = 100
-"""The most rows of a Kronecker product of factors."""
+MOST_TOGETHER = 100
+"""The most rows of a Kronecker product of factors, and of the Gram matrix of several modes."""
 
 
 def unfold(tensor: Array, mode: int) -> Array:
@@ -250,8 +251,8 @@ class Partial:
     array: Array
     modes: tuple[int, ...]
 
-    def unfolding(self, mode: int) -> Unfolding:
-        return Unfolding.of(self.array, (self.modes.index(mode),))
+    def unfolding(self, *modes: int) -> Unfolding:
+        return Unfolding.of(self.array, [self.modes.index(mode) for mode in modes])
 
     def projected(self, factors: Mapping[int, Array | None]) -> Partial:
         """Modes at the front then come to stand at the end, any other at the front.
@@ -267,10 +268,13 @@ class Partial:
         product: Array = np.ones((1, 1))
         for mode in modes if is_first else reversed(modes):
             factor = cast(Array, factors[mode])
-            if group and len(product) * len(factor) > _TOGETHER:
+            if group and len(product) * len(factor) > MOST_TOGETHER:
                 break
             group = [*group, mode] if is_first else [mode, *group]
-            product = np.kron(product, factor) if is_first else np.kron(factor, product)
+            if len(group) == 1:
+                product = factor
+            else:
+                product = _kronecker(product, factor) if is_first else _kronecker(factor, product)
         axes, others = [self.modes.index(mode) for mode in group], [mode for mode in self.modes if mode not in group]
         array = Unfolding.of(self.array, axes).project(product, last=is_first)
         new = [cast(Array, factors[mode]).shape[1] for mode in group]
@@ -281,6 +285,12 @@ class Partial:
     def in_order(self) -> Array:
         array = self.array.transpose(np.argsort(self.modes))
         return np.array(array, np.complex128 if array.dtype.kind == "c" else np.float64, order="C")
+
+
+def _kronecker(first: Array, second: Array) -> Array:
+    """Of small matrices, for which :func:`numpy.kron` takes longer than what it does."""
+    product = first[:, None, :, None] * second[:, None, :]
+    return product.reshape(len(first) * len(second), -1)
 
 
 def _mode_by_mode(

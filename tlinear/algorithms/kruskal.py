@@ -10,7 +10,7 @@ import numpy as np
 
 from tlinear.arrays import Array
 
-__all__ = ["Kruskal", "Target", "cp_product", "gram", "khatri_rao", "mttkrps", "normalized"]
+__all__ = ["Kruskal", "Target", "cp_halves", "cp_product", "gram", "khatri_rao", "mttkrps", "normalized"]
 
 _CHUNK = 1 << 17
 """Entries of a residual that are formed at a time: they stay in the cache."""
@@ -41,8 +41,25 @@ def cp_product(weights: Array, factors: Sequence[Array]) -> Array:
     >>> cp_product(np.array([2, -1]), [np.array([[1, 2], [3, 4]]), np.array([[5, 6], [7, 8]])]).tolist()
     [[-2, -2], [6, 10]]
     """
-    first, second = _halves(weights, factors)
-    return (first @ second.T).reshape([len(factor) for factor in factors])
+    _, left, right = cp_halves(weights, factors)
+    return (left @ right).reshape([len(factor) for factor in factors])
+
+
+def cp_halves(weights: Array, factors: Sequence[Array]) -> tuple[tuple[int, ...], Array, Array]:
+    """Axes, and two matrices whose product is the unfolding of the tensor with these axes as its rows.
+
+    They are the Khatri-Rao products of the modes on either side of the most balanced cut, the weights in the first.
+
+    Examples
+    --------
+    >>> rows, left, right = cp_halves(np.array([2.0]), [np.ones((3, 1)), np.ones((4, 1))])
+    >>> rows, left.tolist(), right.shape
+    ((0,), [[2.0], [2.0], [2.0]], (1, 4))
+    """
+    cut = _balanced_cut([len(factor) for factor in factors])
+    left = khatri_rao([weights[None], *factors[:cut]])
+    right = khatri_rao([np.ones_like(weights)[None], *factors[cut:]])
+    return tuple(range(cut)), left, right.T
 
 
 def mttkrps(tensor: Array, factors: Sequence[Array]) -> Iterator[tuple[int, Array]]:
@@ -150,11 +167,11 @@ class Target:
 
     def error(self, weights: Array, factors: Sequence[Array]) -> float:
         """The relative error, from the difference itself."""
-        first, second = _halves(weights, factors)
-        matrix = self.tensor.reshape(len(first), -1)
-        square, rows = 0.0, max(1, _CHUNK // len(second))
-        for start in range(0, len(first), rows):
-            residual = matrix[start : start + rows] - first[start : start + rows] @ second.T
+        _, left, right = cp_halves(weights, factors)
+        matrix = self.tensor.reshape(len(left), -1)
+        square, rows = 0.0, max(1, _CHUNK // right.shape[1])
+        for start in range(0, len(left), rows):
+            residual = matrix[start : start + rows] - left[start : start + rows] @ right
             square += float(np.linalg.norm(residual)) ** 2
         return self.relative(square)
 
@@ -177,13 +194,6 @@ class Target:
         rounding = float(np.finfo(np.float64).eps) * max(self.square, total * total)
         # a comparison with NaN is false
         return self.relative(square) if square > _DIGITS * rounding else self.error(weights, factors)
-
-
-def _halves(weights: Array, factors: Sequence[Array]) -> tuple[Array, Array]:
-    """The Khatri-Rao products of the modes on either side of the cut, the weights in the first."""
-    cut = _balanced_cut([len(factor) for factor in factors])
-    first = khatri_rao([weights[None], *factors[:cut]])
-    return first, khatri_rao([np.ones_like(weights)[None], *factors[cut:]])
 
 
 def _balanced_cut(shape: Sequence[int]) -> int:

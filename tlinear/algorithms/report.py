@@ -34,6 +34,8 @@ class Report:
     is_projection : bool
         Whether the result W is an orthogonal projection of the source T, the first operand carrying its norm and the
         others being isometries: then ``|T - W|^2 = |T|^2 - |W|^2``.
+    error : float, optional
+        The relative error, where the algorithm knows it to seven digits.
     """
 
     converged: bool = True
@@ -41,6 +43,7 @@ class Report:
     n_iterations: int = 0
     history: tuple[float, ...] = ()
     is_projection: bool = field(default=False, compare=False, repr=False)
+    error: float | None = field(default=None, compare=False, repr=False)
 
 
 def relative_error(source: Array, result: Array) -> float:
@@ -66,8 +69,9 @@ def product_error(source: Array, rows: Sequence[int], left: Array, right: Array)
               + \operatorname{tr} (P^H P \, Q Q^H)
 
     holds of any P and Q.  Each term is summed over blocks in double precision, with a few hundred roundings on the
-    way of a number at most, so that the sum is off by less than :math:`10^{-13} \|A\|^2`: an error of 1e-3 or more has
-    at least seven digits.  One that turns out to be smaller is taken from the difference, block by block.
+    way of a number at most, so that the sum is off by less than 1e-13 of the largest term, which is
+    :math:`\|A\|^2`, or where columns of P Q cancel, what they come to without signs.  So an error of 1e-3 or more of
+    that has at least seven digits.  One that turns out to be smaller is taken from the difference, block by block.
 
     Parameters
     ----------
@@ -88,9 +92,9 @@ def product_error(source: Array, rows: Sequence[int], left: Array, right: Array)
     for index, block in unfolding.blocks():
         norm += _inner(block, block)
         inner += _inner(adjoint @ block, columns[(slice(None), *index)].reshape(len(right), -1))
-    own = _inner(left.conj().T @ left, right @ right.conj().T)
-    square = norm - 2.0 * inner + own
-    if square > CANCELS * norm:
+    own, other = left.conj().T @ left, right @ right.conj().T
+    square = norm - 2.0 * inner + _inner(own, other)
+    if square > CANCELS * max(norm, _inner(np.abs(own), np.abs(other))):
         return math.sqrt(square / norm)
     square = 0.0
     for index, block in unfolding.blocks():

@@ -13,7 +13,7 @@ from tlinear.algorithms.unfolding import Unfolding
 from tlinear.arrays import Array
 from tlinear.errors import DecompositionError, OptionError
 
-__all__ = ["Method", "check_method", "leading_left", "leading_subspace", "left_within"]
+__all__ = ["Method", "check_method", "leading_left", "leading_of_gram", "leading_subspace", "left_within"]
 
 Method: TypeAlias = Literal["auto", "qr", "randomized"]
 
@@ -132,6 +132,28 @@ def leading_subspace(matrix: Array | Unfolding, rank: int) -> tuple[Array, float
     return left[:, :rank], float(np.sum(values[rank:] ** 2))
 
 
+def leading_of_gram(gram: Array, rank: int, n_terms: int) -> Array | None:
+    """As :func:`leading_left` of an A with ``A A^H = gram``, or None where A itself has to be looked at.
+
+    Parameters
+    ----------
+    gram : array of shape (m, m)
+    rank : int
+    n_terms : int
+        The number of columns of A.
+
+    Examples
+    --------
+    >>> np.abs(leading_of_gram(np.diag([4.0, 9.0]), 1, 2)).tolist(), leading_of_gram(np.diag([1.0, 0.0]), 2, 2)
+    ([[0.0], [1.0]], None)
+    """
+    with _OrByAnSVD():
+        values, vectors = _leading_eigenvectors(gram, rank)
+        if _is_trusted(values, rank, n_terms) and _is_safe(values, rank, gram):
+            return vectors
+    return None
+
+
 def left_within(matrix: Array | Unfolding, error: float, method: Method = "auto") -> Array:
     r"""As few leading left singular vectors as leave an error of at most `error`, and at least one.
 
@@ -199,25 +221,40 @@ def _by_gram(unfolding: Unfolding, rank: int) -> tuple[Array, float] | None:
     gram = short.gram()
     with _OrByAnSVD():
         values, vectors = _leading_eigenvectors(gram, rank)
-        largest, least = float(values[0]), float(values[rank - 1])
-        if not least > _FLOOR * math.sqrt(max(m, n)) * largest:
+        if not _is_trusted(values, rank, max(m, n)):
             return None
-        outside = max(0.0, float(np.trace(gram).real) - float(np.sum(values[:rank])))
-        safe = _excess(values, rank, len(gram)) <= max(_NEGLIGIBLE * outside, (4.0 * _EPS) ** 2 * largest)
+        outside = _outside(values, rank, gram)
         if m > n:
             left = _times(unfolding, vectors.conj())  # these are eigenvectors of A^T conj(A)
-            if not least > _NEARLY * largest:
+            if not values[rank - 1] > _NEARLY * values[0]:
                 return np.linalg.qr(left)[0], outside
             # the columns of A V, divided by the singular values, are orthonormal up to eps / _NEARLY, and after
             # one step of Newton's iteration up to rounding
-            left /= np.sqrt(values[:rank])
-            return 1.5 * left - left @ (0.5 * (left.conj().T @ left)), outside
-        if safe:
+            scale = 1.0 / np.sqrt(values[:rank])
+            products = left.conj().T @ left * np.multiply.outer(scale, scale)
+            return left @ (scale[:, None] * (1.5 * np.eye(rank) - 0.5 * products)), outside
+        if _is_safe(values, rank, gram):
             return vectors, outside
         basis = np.linalg.qr(_times(unfolding, unfolding.project(vectors).reshape(rank, -1).conj().T))[0]
         inside = float(np.linalg.norm(unfolding.project(basis))) ** 2
         return basis, max(0.0, float(np.trace(gram).real) - inside)
     return None
+
+
+def _is_trusted(values: Array, rank: int, n_terms: int) -> bool:
+    """Whether the least of the leading eigenvalues is well above the rounding of a Gram matrix of sums of so many."""
+    return bool(values[rank - 1] > _FLOOR * math.sqrt(n_terms) * values[0])
+
+
+def _outside(values: Array, rank: int, gram: Array) -> float:
+    """The sum of the eigenvalues that do not lead."""
+    return max(0.0, float(np.trace(gram).real) - float(np.sum(values[:rank])))
+
+
+def _is_safe(values: Array, rank: int, gram: Array) -> bool:
+    """Whether rounding of the Gram matrix adds next to nothing to the squared error."""
+    negligible = max(_NEGLIGIBLE * _outside(values, rank, gram), (4.0 * _EPS) ** 2 * float(values[0]))
+    return _excess(values, rank, len(gram)) <= negligible
 
 
 def _times(unfolding: Unfolding, matrix: Array) -> Array:

@@ -144,6 +144,11 @@ class Unfolding:
         >>> Unfolding.of(np.ones((2, 3)), rows=(0,)).project(np.ones((2, 1)), last=True).tolist()
         [[2.0], [2.0], [2.0]]
         """
+        if self.shape[0] > self.shape[1] and self.basis is None:
+            product = self._summed(basis)
+            return (product.T.copy() if last else product).reshape(
+                (*self.column_shape, basis.shape[1]) if last else (basis.shape[1], *self.column_shape)
+            )
         rank, conjugate, adjoint = basis.shape[1], basis.conj(), basis.conj().T
         merged = self.block_shape
         result = np.empty((*merged, rank) if last else (rank, *merged), np.result_type(self.dtype, basis.dtype))
@@ -157,6 +162,15 @@ class Unfolding:
             else:
                 place[...] = (adjoint @ block).reshape(place.shape)
         return result.reshape((*self.column_shape, rank) if last else (rank, *self.column_shape))
+
+    def _summed(self, basis: Array) -> Array:
+        """``basis^H A`` of a tall matrix, block by block of rows: of columns, each would read all of the basis."""
+        tall = self.transposed
+        rows = basis.reshape(*tall.block_shape, -1)
+        total = np.zeros((basis.shape[1], self.shape[1]), np.result_type(self.dtype, basis.dtype))
+        for index, block in tall.blocks():
+            total += rows[index].reshape(-1, basis.shape[1]).conj().T @ block.T
+        return total
 
     @cached_property
     def _merged(self) -> Array:

@@ -164,10 +164,20 @@ def times_power_of_two(array: Array, exponent: int, dtype: DType) -> Array:
     """``2^exponent array`` in `dtype`, rounded only once: the product is taken in the wider of both dtypes."""
     wide = array.astype(np.result_type(array.dtype, dtype), copy=False)
     if wide.dtype.kind == "c":
-        scaled = np.ldexp(wide.real, exponent) + 1j * np.ldexp(wide.imag, exponent)
+        scaled = np.empty(wide.shape, wide.dtype)
+        _scale(wide.real, exponent, scaled.real)
+        _scale(wide.imag, exponent, scaled.imag)
     else:
-        scaled = np.ldexp(wide, exponent)
-    return np.asarray(scaled).astype(dtype, copy=False)
+        scaled = _scale(wide, exponent)
+    return scaled.astype(dtype, copy=False)
+
+
+def _scale(array: Array, exponent: int, out: Array | None = None) -> Array:
+    """A product where the power is a normal number of the dtype: a function that is called for each entry is slower."""
+    limits = np.finfo(array.dtype)
+    if limits.minexp <= exponent < limits.maxexp:
+        return np.asarray(np.multiply(array, np.ldexp(limits.dtype.type(1), exponent), out=out))
+    return np.asarray(np.ldexp(array, exponent, out=out))
 
 
 def check_finite(array: Array, name: str) -> Any:

@@ -23,6 +23,9 @@ __all__ = ["Fit", "Fitting"]
 _NEAR = 64
 """Exponents of at most this size leave the squares of entries far within the range of double precision."""
 
+_ALIKE = 1e-6
+"""By how much rounding may change an error that is not measured again, as a fraction of it."""
+
 Fit: TypeAlias = tuple[dict[str, Array], Report]
 
 
@@ -111,29 +114,63 @@ class Fitting:
             return start
 
         def error(bonds: Bonds) -> float:
-            operands, report = self.fit(bonds)
-            return self.relative_error(operands, is_projection=report.is_projection)
+            return self.relative_error(self.fit(bonds))
 
         largest, fixed = self.rules.largest, self.rules.fixed
         return self.cls.allocate(self.scaled, self.n_first, start, limit, error, largest=largest, fixed=fixed)
 
-    def relative_error(self, operands: Mapping[str, Array], *, is_projection: bool = False) -> float:
-        """Of operands of the scaled tensor, from the difference itself; of a large one block by block.
+    def relative_error(self, fit: Fit, rounded: Mapping[str, Array] | None = None) -> float:
+        """Of operands of the scaled tensor, to six digits at least, or of these after they were rounded.
 
-        Of a projection that was not rounded, from the norms, unless too many digits cancel.
+        Where the algorithm knows the error, or the norms tell it, and rounding changes that by less, the tensor is not
+        read again.
         """
+        operands, report = fit
+        known = self._known_error(operands, report)
+        if known is not None and _ALIKE * known >= self._drift(fit, rounded):
+            return known
+        return self.measured_error(operands if rounded is None else rounded)
+
+    def measured_error(self, operands: Mapping[str, Array]) -> float:
+        """Of operands of the scaled tensor, from the difference itself; of a large one block by block."""
         tensor = self.cls.from_operands(operands, *self.split)
         if self.source.size <= BLOCK or not hasattr(tensor, "halves"):
             return relative_error(self.scaled, tensor.to_tensor())
-        if is_projection and self.source.dtype == self.dtype:
-            shift = 0 if self.is_scaled else self.exponent
-            kept = math.ldexp(norm_of(next(iter(operands.values()))), shift) / self.norm
-            if 1.0 - kept**2 > CANCELS:
-                return math.sqrt(1.0 - kept**2)
         rows, left, right = tensor.halves()
         if not self.is_scaled:
             left = times_power_of_two(left, self.exponent, self.dtype)
         return product_error(self.given, rows, left, right)
+
+    def _known_error(self, operands: Mapping[str, Array], report: Report) -> float | None:
+        """What the algorithm says of its error, or the norms do of a projection; None where too many digits cancel."""
+        if self.source.size <= BLOCK:
+            return None
+        if report.is_projection:
+            lost = 1.0 - self._kept(operands) ** 2
+            return math.sqrt(lost) if lost > CANCELS else None
+        return report.error
+
+    def _kept(self, operands: Mapping[str, Array]) -> float:
+        """The norm of a projection, relative to the tensor's."""
+        shift = 0 if self.is_scaled else self.exponent
+        return math.ldexp(norm_of(next(iter(operands.values()))), shift) / self.norm
+
+    def _drift(self, fit: Fit, rounded: Mapping[str, Array] | None) -> float:
+        r"""How far rounding has moved the result, relative to the tensor: at most
+
+        .. math:: \|W\| \Big( \prod_k (1 + \delta_k) - 1 \Big) / \|T\|,
+
+        where :math:`\delta_k` is the norm by which operand k has changed: of the first, which carries the norm, relative
+        to its own.  The others are isometries; where they need not be, nothing is said.
+        """
+        operands, report = fit
+        changes = [0.0] if rounded is None else [norm_of(rounded[name] - operands[name]) for name in operands]
+        if not any(changes):
+            return 0.0
+        if not report.is_projection:
+            return math.inf
+        changes[0] /= norm_of(next(iter(operands.values())))
+        return self._kept(operands) * math.expm1(sum(map(math.log1p, changes)))
 
     def reconstruct(self, operands: Mapping[str, Array]) -> Array:
         return self.cls.from_operands(operands, *self.split).to_tensor()
@@ -150,9 +187,10 @@ class Fitting:
         again = {name: times_power_of_two(a, -exponents[name], self.dtype) for name, a in operands.items()}
         return operands, again
 
-    def decomposition(self, fit: Fit) -> Decomposition:
+    def decomposition(self, fit: Fit, *, measured: bool = False) -> Decomposition:
+        """The result, its error from the difference itself if `measured`, as one that is to be guaranteed has to be."""
         fitted, report = fit
         operands, again = self.rounded(fitted)
         result = self.cls.from_operands(operands, *self.split)
-        error = self.relative_error(again, is_projection=report.is_projection)
+        error = self.measured_error(again) if measured else self.relative_error(fit, again)
         return Decomposition(result, error, report.converged, report.stop_reason, report.n_iterations, report.history)

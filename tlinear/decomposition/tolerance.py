@@ -32,7 +32,7 @@ def fit_within(work: Fitting, tolerance: float, rank: Any) -> Decomposition:
         if allowed.n_parameters is not None and found.n_parameters > allowed.n_parameters:
             return _within_budget(work, tolerance, found, allowed)
         allowed.check(found, tolerance)
-        result = work.decomposition(fit)
+        result = work.decomposition(fit, measured=True)
         if result.relative_error <= tolerance:
             return result
         fitted = work.reconstruct(fit[0])
@@ -50,7 +50,8 @@ def fit_within(work: Fitting, tolerance: float, rank: Any) -> Decomposition:
 def _within_budget(work: Fitting, tolerance: float, found: FactorizedTensor, allowed: _Allowed) -> Decomposition:
     """What shares out the budget, if that keeps the tolerance; `found` does, but takes more."""
     limit = allowed.n_parameters or 0
-    result = work.decomposition(work.fit(work.allocate(resolve_bonds(work.rules, allowed.rank), limit)))
+    found_within = work.fit(work.allocate(resolve_bonds(work.rules, allowed.rank), limit))
+    result = work.decomposition(found_within, measured=True)
     if result.relative_error <= tolerance:
         return result
     raise RankError(

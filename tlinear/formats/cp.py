@@ -9,7 +9,7 @@ import numpy as np
 
 from tlinear.algorithms.cp import cp
 from tlinear.algorithms.descent import Callback
-from tlinear.algorithms.kruskal import cp_product
+from tlinear.algorithms.kruskal import cp_halves, cp_product
 from tlinear.algorithms.rank_search import smallest_rank
 from tlinear.algorithms.report import Report, relative_error
 from tlinear.arrays import Array
@@ -54,6 +54,7 @@ class CPTensor(FactorizedTensor):
 
     factorization: ClassVar[str] = "cp"
     constant_operands: ClassVar[tuple[str, ...]] = ("weights",)
+    widens: ClassVar[bool] = True
 
     @property
     def n_modes(self) -> int:
@@ -71,6 +72,10 @@ class CPTensor(FactorizedTensor):
     @classmethod
     def rank_of_bonds(cls, bonds: Bonds) -> Rank:
         return bonds[0] if bonds else 1
+
+    def halves(self) -> tuple[tuple[int, ...], Array, Array]:
+        """See :func:`tlinear.algorithms.kruskal.cp_halves`."""
+        return cp_halves(self.weights, self.factors)
 
     @classmethod
     def fit(
