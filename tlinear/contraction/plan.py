@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from tlinear.contraction.backward import Backward, Needs
 from tlinear.contraction.compile import kernel_of
 from tlinear.contraction.cost import CostModel, flops_per_multiply
 from tlinear.contraction.kernel import Kernel, Read
-from tlinear.contraction.memory import Footprint
+from tlinear.contraction.memory import Footprint, Moment
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.options import Mode, is_training
 from tlinear.contraction.pair import Pair
@@ -171,11 +172,25 @@ class Plan:
     @property
     def peak_bytes(self) -> int:
         """The most bytes alive at once of what is computed: intermediates, rearranged copies, result, gradients."""
-        footprint = self.footprint
+        return max((moment.entries for moment in self.moments()), default=0) * self.dtype.itemsize
+
+    def moments(self) -> Iterator[Moment]:
+        """What is done one after another, and the entries alive meanwhile; of several chunks the one that needs most.
+
+        Examples
+        --------
+        >>> import tlinear
+        >>> layer = tlinear.FactorizedLinear((8, 8), (8, 8), factorization="blocktt", rank=2, rng=0)
+        >>> plan = layer.with_options(implementation="factorized").plan(batch_size=1)
+        >>> for moment in plan.moments():
+        ...     print(moment.doing, moment.step and moment.step.name, moment.entries)
+        arrange what the input meets None ...
+        contract t1 ...
+        contract result ...
+        """
         if self.is_training:
-            store, has_dx = self.memory == "store", self.mode != "parameters"
-            return footprint.training_entries(store=store, has_dx=has_dx) * self.dtype.itemsize
-        return footprint.forward_entries() * self.dtype.itemsize
+            return self.footprint.training_moments(store=self.memory == "store", has_dx=self.mode != "parameters")
+        return self.footprint.forward_moments()
 
     @cached_property
     def reductions(self) -> dict[int, tuple[int, ...]]:
