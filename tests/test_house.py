@@ -10,6 +10,7 @@ import tlinear
 PACKAGE = Path(tlinear.__file__).parent
 FLOORS = [
     ("errors", "micro"),
+    ("dependency",),
     ("arrays", "shapes"),
     ("ranks", "tensorization"),
     ("candidates",),
@@ -21,8 +22,8 @@ FLOORS = [
     ("conversion", "frozen"),
     ("layer",),
     ("suggestion",),
-    ("demo", "testing"),
-    ("check_command",),
+    ("demo", "plot", "testing"),
+    ("check_command", "plot_command"),
     ("cli",),
     ("__main__",),
 ]

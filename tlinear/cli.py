@@ -1,4 +1,4 @@
-"""The command line: ``tlinear demo`` and ``tlinear check``.
+"""The command line: ``tlinear demo``, ``tlinear check`` and ``tlinear plot``.
 
 Exit codes: 0 when all went well, 1 when what was judged is wrong, 2 when what was asked for cannot be done, 130
 when interrupted.
@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from tlinear import __version__, check_command
+from tlinear import __version__, check_command, plot_command
 from tlinear.demo import command as demo
 from tlinear.errors import TLinearError
 
@@ -41,4 +41,6 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_arguments(commands.add_parser("demo", help=demo.PURPOSE, description=demo.PURPOSE))
     check = commands.add_parser("check", help=check_command.PURPOSE, description=check_command.PURPOSE)
     check_command.add_arguments(check)
+    plot = commands.add_parser("plot", help=plot_command.PURPOSE, description=plot_command.PURPOSE)
+    plot_command.add_arguments(plot)
     return parser

@@ -5,15 +5,24 @@ The input, the operands and a cotangent are the caller's and not counted; the re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tlinear.contraction.adjoint import Adjoint
 from tlinear.contraction.network import Network
 from tlinear.contraction.pair import Pair
 from tlinear.contraction.step import Step
 
-__all__ = ["Footprint"]
+__all__ = ["Footprint", "Moment"]
+
+
+class Moment(NamedTuple):
+    """What is being done, to which step's pair, and the entries that are alive meanwhile."""
+
+    doing: str
+    step: Step | None
+    entries: int
 
 
 @dataclass(frozen=True)
@@ -31,23 +40,37 @@ class Footprint:
     is_frozen: bool = False
 
     def forward_entries(self) -> int:
-        """Of a call: what is contracted of the operands is dropped once used, and so is all of a chunk."""
-        alive, peak = _contract_weights(self, drop=True)
-        y = self.network.size(self.network.output, self.batch_size)
-        if self.batch_size <= self.chunk_size:
-            return max(peak, alive + _chunk_peak(self), 2 * y * (not self.lies_in_order))
-        return max(peak, alive + y + _chunk_peak(self))
+        """The most that is alive at a moment of a call."""
+        return max((moment.entries for moment in self.forward_moments()), default=0)
 
     def training_entries(self, *, store: bool, has_dx: bool = True) -> int:
+        """The most that is alive at a moment of a forward pass and its pullback."""
+        return max(moment.entries for moment in self.training_moments(store=store, has_dx=has_dx))
+
+    def forward_moments(self) -> Iterator[Moment]:
+        """Of a call: what is contracted of the operands is dropped once used, and so is all of a chunk."""
+        alive = yield from _weight_moments(self, drop=True)
+        y = self.network.size(self.network.output, self.batch_size)
+        in_chunks = self.batch_size > self.chunk_size
+        yield from _chunk_moments(self, alive + y * in_chunks)
+        if not (in_chunks or self.lies_in_order):
+            yield Moment("put the result in order", self.batch_steps[-1] if self.batch_steps else None, 2 * y)
+
+    def training_moments(self, *, store: bool, has_dx: bool = True) -> Iterator[Moment]:
         """Of a forward pass and its pullback to the operands, and the input, the result being kept until the end."""
         size, n, chunk = self.network.size, self.batch_size, min(self.chunk_size, self.batch_size)
-        weights, peak = _contract_weights(self, drop=False)
+        weights = yield from _weight_moments(self, drop=False)
         y, dx, inner = size(self.network.output, n), has_dx * size(self.network.inputs[0], n), self.batch_steps[:-1]
         held = weights + y + (sum(size(step.pair.out, n) for step in inner) if store else 0)
         if store:
-            peak = max(peak, held)
+            kept = weights
+            for step in inner:
+                kept += size(step.pair.out, n)
+                yield Moment("contract", step, kept)
+            yield Moment("contract", self.batch_steps[-1] if self.batch_steps else None, held)
         else:  # of a single chunk the last thing made is the result
-            peak = max(peak, weights + _chunk_peak(self) + y * (n > chunk), weights + 2 * y * (not self.lies_in_order))
+            yield from _chunk_moments(self, weights + y * (n > chunk))
+            yield Moment("put the result in order", None, weights + 2 * y * (not self.lies_in_order))
         anew = 0 if store else sum(size(step.pair.out, chunk) for step in inner)
         # conjugates of what the input meets are held too, and for a while those of what a step starts from
         conjugates = self.is_complex * sum(size(step.pair.b) for step in self.batch_steps)
@@ -63,10 +86,10 @@ class Footprint:
             da, db = size(pair.a, chunk) if step.a else dx * (n <= chunk), size(pair.b)
             conjugate = self.is_complex * size(pair.a, chunk)
             on_the_way_to_a, on_the_way_to_b = self._on_the_way(pair, chunk)
-            peak = max(peak, alive + gradients + dc + conjugate + on_the_way_to_b + db)
+            yield Moment("pull back to b", step, alive + gradients + dc + conjugate + on_the_way_to_b + db)
             if n <= chunk:
                 gradients += db
-            peak = max(peak, alive + gradients + dc + on_the_way_to_a + da)
+            yield Moment("pull back to a", step, alive + gradients + dc + on_the_way_to_a + da)
         alive = held + dx + gradients
         reordered = {
             step.b
@@ -76,13 +99,14 @@ class Footprint:
         for step in reversed(self.weight_steps):
             pair = step.pair
             db, da = size(pair.b), size(pair.a)
-            peak = max(peak, alive + size(pair.out) * (step.out in reordered))
+            if step.out in reordered:
+                yield Moment("put the gradient in order", step, alive + size(pair.out))
             on_the_way_to_a, on_the_way_to_b = self._on_the_way(pair, 1)
-            peak = max(peak, alive + db + on_the_way_to_b + self.is_complex * da)
+            yield Moment("pull back to b", step, alive + db + on_the_way_to_b + self.is_complex * da)
             met = pair.entries_arranged(1) + db * (self.is_complex + self.adjoint_of(pair, 1).turns_b)
-            peak = max(peak, alive + db + da + on_the_way_to_a + met)
+            yield Moment("pull back to a", step, alive + db + da + on_the_way_to_a + met)
             alive += db + da - size(pair.out)
-        return max(peak, alive)
+        yield Moment("hand back the gradients", None, alive)
 
     def _on_the_way(self, pair: Pair, n_samples: int) -> tuple[int, int]:
         """The copies, and what is summed, in the pullbacks to the operands of a pair."""
@@ -95,24 +119,25 @@ class Footprint:
         return to_a, pair.copies_a * a + pair.entries_summed_at_once(n_samples)
 
 
-def _contract_weights(plan: Footprint, *, drop: bool) -> tuple[int, int]:
-    """What is alive once all that has no batch is contracted and arranged, and the most on the way there.
+def _weight_moments(plan: Footprint, *, drop: bool) -> Generator[Moment, None, int]:
+    """While all that has no batch is contracted and arranged; returns what is alive once it is.
 
     In a frozen layer it is there already.
     """
     if plan.is_frozen:
-        return 0, 0
+        return 0
     size, n = plan.network.size, len(plan.network.inputs)
     out = {step.out: size(step.pair.out) for step in plan.weight_steps}
-    alive = peak = 0
+    alive = 0
     for step in plan.weight_steps:
         alive += out[step.out]
-        peak = max(peak, alive + _rearranged(step))
+        yield Moment("contract", step, alive + _rearranged(step))
         if drop:
             alive -= sum(out[slot] for slot in (step.a, step.b) if slot >= n)
     chunk = max(min(plan.chunk_size, plan.batch_size), 1)
     alive += sum(step.pair.entries_arranged(chunk) for step in plan.batch_steps)
-    return alive, max(peak, alive)
+    yield Moment("arrange what the input meets", None, alive)
+    return alive
 
 
 def _rearranged(step: Step) -> int:
@@ -121,14 +146,13 @@ def _rearranged(step: Step) -> int:
     return pair.copies_a * pair.network.size(pair.a) + pair.entries_arranged(1)
 
 
-def _chunk_peak(plan: Footprint) -> int:
-    """What the steps of one chunk have alive at once."""
-    size, chunk, peak = plan.network.size, min(plan.chunk_size, plan.batch_size), 0
+def _chunk_moments(plan: Footprint, alive: int) -> Iterator[Moment]:
+    """While the steps of one chunk are done, beside what is alive already."""
+    size, chunk = plan.network.size, min(plan.chunk_size, plan.batch_size)
     into_result = plan.batch_size > plan.chunk_size and plan.lies_in_order
     for number, step in enumerate(plan.batch_steps, start=1):
         pair = step.pair
         started_from = size(pair.a, chunk) if step.a else 0
         last = number == len(plan.batch_steps)
         made = 0 if last and into_result else size(pair.out, chunk)
-        peak = max(peak, started_from + pair.copies_a * size(pair.a, chunk) + made)
-    return peak
+        yield Moment("contract", step, alive + started_from + pair.copies_a * size(pair.a, chunk) + made)

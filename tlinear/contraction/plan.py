@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -13,11 +14,12 @@ from tlinear.contraction.compile import kernel_of
 from tlinear.contraction.cost import CostModel, flops_per_multiply
 from tlinear.contraction.hardware import MODELS, Hardware
 from tlinear.contraction.kernel import Kernel, Read
-from tlinear.contraction.memory import Footprint
+from tlinear.contraction.memory import Footprint, Moment
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.options import Mode, is_training
 from tlinear.contraction.pair import Pair
 from tlinear.contraction.step import Step
+from tlinear.contraction.table import printed
 from tlinear.contraction.work import common_end
 
 __all__ = ["Plan", "Step", "n_chunks", "n_pullbacks", "weight_share"]
@@ -199,11 +201,25 @@ class Plan:
     @property
     def peak_bytes(self) -> int:
         """The most bytes alive at once of what is computed: intermediates, rearranged copies, result, gradients."""
-        footprint = self.footprint
+        return max((moment.entries for moment in self.moments()), default=0) * self.dtype.itemsize
+
+    def moments(self) -> Iterator[Moment]:
+        """What is done one after another, and the entries alive meanwhile; of several chunks the one that needs most.
+
+        Examples
+        --------
+        >>> import tlinear
+        >>> layer = tlinear.FactorizedLinear((8, 8), (8, 8), factorization="blocktt", rank=2, rng=0)
+        >>> plan = layer.with_options(implementation="factorized").plan(batch_size=1)
+        >>> for moment in plan.moments():
+        ...     print(moment.doing, moment.step and moment.step.name, moment.entries)
+        arrange what the input meets None ...
+        contract t1 ...
+        contract result ...
+        """
         if self.is_training:
-            store, has_dx = self.memory == "store", self.mode != "parameters"
-            return footprint.training_entries(store=store, has_dx=has_dx) * self.dtype.itemsize
-        return footprint.forward_entries() * self.dtype.itemsize
+            return self.footprint.training_moments(store=self.memory == "store", has_dx=self.mode != "parameters")
+        return self.footprint.forward_moments()
 
     @cached_property
     def reductions(self) -> dict[int, tuple[int, ...]]:
@@ -341,37 +357,7 @@ class Plan:
         return {"network": str(network), "dtype": str(self.dtype), **figures, "steps": steps}
 
     def __str__(self) -> str:
-        n, size = self.batch_size, min(self.chunk_size, self.batch_size)
-        chunks = f" in {n_chunks(n, size)} chunks of {size}" if size < n else ""
-        kept = f", memory={self.memory!r}" if self.is_training else ""
-        rows = [("step", "shape", "FLOPs", "bytes", "us", "contraction")]
-        for step in self.to_dict()["steps"]:
-            figures = f"{step['flops']:,}", f"{step['bytes_moved']:,}", f"{step['seconds'] * 1e6:,.1f}"
-            shape = "x".join(map(str, step["shape"]))
-            rows.append((step["name"], shape, *figures, step["equation"].split(" = ")[1]))
-        backward = " with the backward pass" if self.is_training else ""
-        rows.append(
-            (f"all{backward}", "", f"{self.flops:,}", f"{self.bytes_moved:,}", f"{self.seconds * 1e6:,.1f}", "")
-        )
-        widths = [max(len(row[k]) for row in rows) for k in range(5)]
-        table = [
-            "  ".join(
-                [
-                    row[0].ljust(widths[0]),
-                    *(cell.rjust(width) for cell, width in zip(row[1:5], widths[1:], strict=True)),
-                ]
-            )
-            + f"  {row[5]}"
-            for row in rows
-        ]
-        lines = [
-            f"Plan: {self.implementation}, {self.mode}{kept}, batch {n}{chunks}, {self.dtype}",
-            str(self.network),
-            *(line.rstrip() for line in table),
-            f"at most {self.peak_bytes:,} bytes alive; predicted {self.seconds * 1e6:,.1f} us, dense "
-            f"{self.dense_seconds * 1e6:,.1f} us",
-        ]
-        return "\n  ".join([*lines, self.reason] if self.reason else lines)
+        return printed(self.to_dict())
 
 
 def n_chunks(batch_size: int, chunk_size: int) -> int:

@@ -13,9 +13,9 @@ from typing import Any, get_args
 from tlinear.decomposition import Allocation
 from tlinear.demo import figure, report
 from tlinear.demo.data import SOURCES
-from tlinear.demo.dependency import dependency
 from tlinear.demo.experiment import Progress, run
 from tlinear.demo.settings import QUICK, Settings
+from tlinear.dependency import dependency
 from tlinear.errors import MissingDependencyError, OptionError
 
 __all__ = ["PURPOSE", "add_arguments", "execute"]

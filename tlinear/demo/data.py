@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from tlinear.arrays import Array
-from tlinear.demo.dependency import dependency
+from tlinear.dependency import dependency
 from tlinear.errors import OptionError
 
 __all__ = ["SOURCES", "Dataset", "load"]

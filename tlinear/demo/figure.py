@@ -6,8 +6,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlinear.demo.dependency import dependency
 from tlinear.demo.result import Result
+from tlinear.dependency import dependency
 from tlinear.errors import OptionError
 
 if TYPE_CHECKING:

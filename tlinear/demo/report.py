@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 
 from tlinear import __version__
-from tlinear.demo.dependency import dependency
 from tlinear.demo.result import Infeasible, Result, Row
+from tlinear.dependency import dependency
 from tlinear.ranks.rules import Rank
 
 if TYPE_CHECKING:

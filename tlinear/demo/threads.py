@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tlinear.demo.dependency import dependency
+from tlinear.dependency import dependency
 
 __all__ = ["one_blas_thread"]
 
