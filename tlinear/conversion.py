@@ -11,9 +11,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tlinear.arrays import Array, DType, check_finite, parameter_dtype
+from tlinear.arrays import NUMPY, Array, DType, Space
 from tlinear.decomposition import Allocation, Calibration, Decomposition, decompose
-from tlinear.errors import OptionError, RankError, ShapeError
+from tlinear.errors import DeviceError, OptionError, RankError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.linear import Linear
 from tlinear.shapes import resolve_shape
@@ -48,24 +48,31 @@ def factorize(
             ("in", "out"), (dense.in_features, dense.out_features), shapes, n_modes, strict=True
         )
     )
+    space = dense.space
     for name, array in dense.parameters().items():
-        check_finite(array, name)
-    matrix = np.zeros((math.prod(in_shape), math.prod(out_shape)), _kept_dtype(dtype, dense.weight.dtype))
-    matrix[: dense.in_features, : dense.out_features] = dense.weight.T
+        space.check_finite(array, name)
+    kept = _kept_dtype(dtype, dense.weight.dtype, space)
+    matrix = space.zeros((math.prod(in_shape), math.prod(out_shape)), kept)
+    matrix[: dense.in_features, : dense.out_features] = space.astype(dense.weight, kept).mT
     asked = {
         "factorization": find_format(factorization),
         "rank": "same" if rank is None and tolerance is None else rank,
         "tolerance": tolerance,
-        "dense_parameters": dense.weight.size,
+        "dense_parameters": math.prod(dense.weight.shape),
         "rng": rng,
         **_options(options),
     }
     free = shapes[0] is None, shapes[1] is None
     _check_tensorization(tensorization, free, asked)
-    padded = None if calibration is None else calibration.padded(len(matrix))
+    if tensorization == "search" and space is not NUMPY:
+        raise DeviceError(
+            f"tensorization='search' is computed by NumPy, but the layer lives in {space}. Leave it out, or search "
+            "with linear.to(numpy) and cross again with `.to(...)` of the result."
+        )
+    padded = None if calibration is None else calibration.padded(math.prod(in_shape))
 
     def decomposed(shapes: Shapes) -> Decomposition:
-        tensor = matrix.reshape(*shapes[0], *shapes[1])
+        tensor = space.reshape(matrix, (*shapes[0], *shapes[1]))
         return decompose(tensor, n_in=len(shapes[0]), allocation=allocation, calibration=padded, **asked)
 
     result = decomposed((in_shape, out_shape))
@@ -77,7 +84,10 @@ def factorize(
 
 def copied_bias(dense: Linear, dtype: DTypeLike | None) -> Array | None:
     """A copy of the bias, in `dtype`."""
-    return None if dense.bias is None else dense.bias.astype(_kept_dtype(dtype, dense.bias.dtype))
+    if dense.bias is None:
+        return None
+    space = dense.space
+    return space.copy(space.astype(dense.bias, _kept_dtype(dtype, dense.bias.dtype, space)))
 
 
 def _check_tensorization(tensorization: Any, free: tuple[bool, bool], asked: Mapping[str, Any]) -> None:
@@ -146,6 +156,6 @@ def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:
     return options
 
 
-def _kept_dtype(dtype: DTypeLike | None, source: DType) -> DType:
+def _kept_dtype(dtype: DTypeLike | None, source: DType, space: Space) -> DType:
     """`dtype` if it can hold the source; by default the source's own."""
-    return source if dtype is None else parameter_dtype(dtype, source)
+    return source if dtype is None else space.parameter_dtype(dtype, source)

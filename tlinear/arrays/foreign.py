@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from tlinear.arrays.host import Array, DType, parameter_dtype
 from tlinear.arrays.space import Space
-from tlinear.errors import DTypeError
+from tlinear.errors import DTypeError, NonFiniteError
 
 __all__ = ["Foreign"]
 
@@ -169,6 +169,14 @@ class Foreign(Space):
         xp = self.xp
         parts = (xp.real(array), xp.imag(array)) if self.is_complex(array.dtype) else (array,)
         return max(float(xp.max(xp.abs(part))) for part in parts)
+
+    def check_finite(self, array: Array, name: str) -> Any:
+        """Raise :class:`NonFiniteError`, if any entry is not finite; whether one is, comes to the host."""
+        if not bool(self.xp.all(self.xp.isfinite(array))):
+            raise NonFiniteError(
+                f"{name} of shape {tuple(array.shape)} holds entries that are NaN or infinite. Repair or replace them "
+                "first: no factorization of them has a meaning."
+            )
 
     def times_power_of_two(self, array: Array, exponent: int, dtype: DType) -> Array:
         """``2^exponent array`` in `dtype`: two factors, so that each is a number."""

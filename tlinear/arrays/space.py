@@ -74,6 +74,9 @@ class Space:
         def times_power_of_two(self, array: Array, exponent: int, dtype: DType) -> Array:
             """See :func:`tlinear.arrays.host.times_power_of_two`."""
 
+        def check_finite(self, array: Array, name: str) -> Any:
+            """See :func:`tlinear.arrays.host.check_finite`."""
+
         def contiguous(self, array: Array) -> Array:
             """See :func:`tlinear.arrays.host.contiguous`."""
 
@@ -96,6 +99,7 @@ class Space:
         parameter_dtype = staticmethod(host.parameter_dtype)
         largest_part = staticmethod(host.largest_part)
         times_power_of_two = staticmethod(host.times_power_of_two)
+        check_finite = staticmethod(host.check_finite)
         contiguous = staticmethod(host.contiguous)
         reshape = staticmethod(np.ndarray.reshape)
         transpose = staticmethod(np.ndarray.transpose)

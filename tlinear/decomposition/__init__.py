@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.algorithms.fallbacks import noting_fallbacks
-from tlinear.arrays import Array, largest_part, to_inexact
+from tlinear.arrays import NUMPY, Array, as_parameter, largest_part, space_of
 from tlinear.arrays import check_finite as refuse_non_finite
 from tlinear.decomposition.baseline import LowRank, low_rank_baseline
 from tlinear.decomposition.calibrated import fit_calibrated
 from tlinear.decomposition.calibration import Calibration
+from tlinear.decomposition.elsewhere import check_elsewhere, decompose_elsewhere
 from tlinear.decomposition.fitting import Fitting
 from tlinear.decomposition.result import Decomposition, Origin
 from tlinear.decomposition.tolerance import fit_within
@@ -116,6 +117,9 @@ def decompose(
 
     Raises
     ------
+    DeviceError
+        For an array of another library than NumPy, when that has no singular value decomposition; and when what is
+        asked for is computed by NumPy alone: CP, a tolerance, a calibration, an allocation by the spectrum, options.
     ShapeError
         For a 0-d or empty tensor, or an `n_in` that does not split its modes.
     NonFiniteError
@@ -149,10 +153,15 @@ def decompose(
     error of the weight 0.72, of the outputs 0.35
     """
     cls = find_format(factorization)
-    source = to_inexact(tensor, "tensor")
-    if source.ndim == 0 or source.size == 0:
-        raise ShapeError(f"A tensor of shape {source.shape} has nothing to factorize. Pass one with modes and entries.")
-    largest = refuse_non_finite(source, "tensor") if check_finite else largest_part(source)
+    space, source = space_of(tensor), as_parameter(tensor, "tensor")
+    if source.ndim == 0 or 0 in source.shape:
+        raise ShapeError(
+            f"A tensor of shape {tuple(source.shape)} has nothing to factorize. Pass one with modes and entries."
+        )
+    if space is NUMPY:
+        largest = refuse_non_finite(source, "tensor") if check_finite else largest_part(source)
+    else:
+        check_elsewhere(space, {"tolerance": tolerance, "calibration": calibration, **options})
     _check_split(cls, source.shape, n_in)
     _check_options(cls, options, tolerance)
     if allocation not in ("spectrum", "proportional"):
@@ -168,6 +177,9 @@ def decompose(
         max_rank=max_rank,
         fixed_modes=fixed_modes,
     )
+    if space is not NUMPY:
+        shared = allocation == "spectrum"
+        return decompose_elsewhere(source, space, cls, rank, n_in=n_in, rules=rules, is_shared_by_spectrum=shared)
     work = Fitting(cls, source, n_in, rules, np.random.default_rng(rng), options, largest)
     inputs = None if calibration is None else _inputs(calibration, source.shape, n_in, tolerance)
     with noting_fallbacks() as fallbacks:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
-from tlinear.arrays import Array
+from tlinear.arrays import NUMPY, Array, space_of
 from tlinear.decomposition.baseline import LowRank, agrees, is_quick, low_rank_baseline
 from tlinear.decomposition.calibration import Calibration
 from tlinear.errors import DecompositionError, StateError
@@ -114,9 +114,9 @@ class Decomposition:
         return replace(self, _origin=origin, fallbacks=fallbacks)
 
     def freed(self, matrix: Array, calibration: Calibration | None) -> Self:
-        """The same result free of its source, beside the baseline of `matrix` if that takes a few milliseconds only."""
+        """The same result free of its source, beside the baseline of `matrix` if NumPy has it in a few milliseconds."""
         result = replace(self, _origin=None)
-        if is_quick(matrix.shape):
+        if space_of(matrix) is NUMPY and is_quick(matrix.shape):
             with suppress(DecompositionError):  # a layer is not lost for what stands beside it
                 result.__dict__["baseline"] = low_rank_baseline(matrix, self.n_parameters, calibration=calibration)
         return result

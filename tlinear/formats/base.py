@@ -42,9 +42,8 @@ Shape: TypeAlias = tuple[int, ...]
 class FactorizedTensor(ABC):
     """A tensor of shape ``(*in_shape, *out_shape)`` kept as the operands of an einsum network.
 
-    The arrays are held, not copied.  A subclass declares its operands as positional fields,
-    annotated ``Array`` or ``tuple[Array, ...]``, and states the class methods of the first
-    block below; everything else is derived.
+    The arrays are held, not copied.  A subclass declares its operands as positional fields, annotated ``Array`` or
+    ``tuple[Array, ...]``, and states the class methods of the first block below; everything else is derived.
     """
 
     n_in: int | None = dataclasses.field(default=None, kw_only=True)
@@ -96,6 +95,9 @@ class FactorizedTensor(ABC):
     reconstruction is close to `tensor`, by name, and how they were found; with a tolerance, of the smallest bonds whose
     relative error is at most that, `bonds` being the largest to try where trying is needed.  The operand that carries
     the norm comes first, and is given the scale of the data.  A format without it cannot be decomposed into."""
+
+    fit_there: ClassVar[Callable[..., tuple[dict[str, Array], Report]]]
+    """The same ``fit_there(tensor, n_in, bonds, *, space)`` of other libraries' arrays, which must cross without it."""
 
     allocate: ClassVar[Callable[..., Bonds]]
     """Class method ``allocate(tensor, n_in, start, limit, error, *, largest, fixed)``: bonds of at most `limit`

@@ -12,12 +12,13 @@ from typing import ClassVar
 import numpy as np
 
 from tlinear.algorithms.chain_allocation import allocate_chain
+from tlinear.algorithms.portable import portable_train
 from tlinear.algorithms.report import Report
 from tlinear.algorithms.train import fit_train
 from tlinear.algorithms.train_order import Direction
 from tlinear.algorithms.truncated_svd import Method
 from tlinear.algorithms.tt_svd import train_halves
-from tlinear.arrays import Array
+from tlinear.arrays import Array, Space
 from tlinear.contraction.network import Labels
 from tlinear.errors import ShapeError
 from tlinear.formats.base import FactorizedTensor
@@ -139,6 +140,14 @@ class BlockTTTensor(FactorizedTensor):
     ) -> Bonds:
         """Of the train over the pairs of modes; see :func:`tlinear.algorithms.chain_allocation.allocate_chain`."""
         return allocate_chain(_in_pairs(tensor, n_in), start, limit, error, largest=largest)
+
+    @classmethod
+    def fit_there(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> tuple[dict[str, Array], Report]:
+        """Of the train over the pairs of modes; see :func:`tlinear.algorithms.portable.portable_train`."""
+        pairs, sites = _pairs(tensor.shape[:n_in], tensor.shape[n_in:]), _sites(n_in, tensor.ndim - n_in)
+        found = zip(portable_train(tensor, bonds, sites, space), pairs, strict=True)
+        cores = [space.reshape(core, (core.shape[0], *pair, core.shape[-1])) for core, pair in found]
+        return {f"cores.{k}": cores[k] for k in reversed(range(len(cores)))}, Report()
 
     @classmethod
     def fit(

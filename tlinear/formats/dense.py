@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from tlinear.algorithms.report import Report
-from tlinear.arrays import Array
+from tlinear.arrays import Array, Space
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
 from tlinear.ranks.rules import Bonds, Rank
@@ -55,6 +55,11 @@ class DenseTensor(FactorizedTensor):
     @classmethod
     def rank_of_bonds(cls, bonds: Bonds) -> Rank:
         return None
+
+    @classmethod
+    def fit_there(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> tuple[dict[str, Array], Report]:
+        """The tensor itself."""
+        return {"tensor": tensor}, Report()
 
     @classmethod
     def fit(

@@ -11,12 +11,13 @@ from typing import ClassVar
 import numpy as np
 
 from tlinear.algorithms.chain_allocation import allocate_chain
+from tlinear.algorithms.portable import portable_train
 from tlinear.algorithms.report import Report
 from tlinear.algorithms.train import fit_train
 from tlinear.algorithms.train_order import Direction
 from tlinear.algorithms.truncated_svd import Method
 from tlinear.algorithms.tt_svd import train_halves
-from tlinear.arrays import Array
+from tlinear.arrays import Array, Space
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
 from tlinear.ranks.rules import Bonds, Rank
@@ -101,6 +102,12 @@ class TTTensor(FactorizedTensor):
     ) -> Bonds:
         """See :func:`tlinear.algorithms.chain_allocation.allocate_chain`."""
         return allocate_chain(tensor, start, limit, error, largest=largest)
+
+    @classmethod
+    def fit_there(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> tuple[dict[str, Array], Report]:
+        """See :func:`tlinear.algorithms.portable.portable_train`."""
+        cores = portable_train(tensor, bonds, [(k,) for k in range(tensor.ndim)], space)
+        return {f"cores.{k}": cores[k] for k in reversed(range(len(cores)))}, Report()
 
     @classmethod
     def fit(

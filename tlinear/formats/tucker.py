@@ -12,9 +12,10 @@ from tlinear.algorithms.core_allocation import allocate_core
 from tlinear.algorithms.descent import Callback
 from tlinear.algorithms.hooi import hooi
 from tlinear.algorithms.hosvd import st_hosvd_within, tucker_halves
+from tlinear.algorithms.portable import portable_tucker
 from tlinear.algorithms.report import Report
 from tlinear.algorithms.truncated_svd import Method, check_method
-from tlinear.arrays import Array
+from tlinear.arrays import Array, Space
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
 from tlinear.ranks.rules import Bonds
@@ -91,6 +92,12 @@ class TuckerTensor(FactorizedTensor):
     ) -> Bonds:
         """See :func:`tlinear.algorithms.core_allocation.allocate_core`."""
         return allocate_core(tensor, start, limit, error, largest=largest, fixed=fixed)
+
+    @classmethod
+    def fit_there(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> tuple[dict[str, Array], Report]:
+        """See :func:`tlinear.algorithms.portable.portable_tucker`."""
+        core, factors, report = portable_tucker(tensor, bonds, space)
+        return {"core": core, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report
 
     @classmethod
     def fit(

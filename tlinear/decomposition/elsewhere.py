@@ -1,0 +1,79 @@
+"""The decomposition of a tensor where it lives: in the arrays of another library than NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tlinear.algorithms.scaling import exponent_above
+from tlinear.arrays import Array, DType, Space
+from tlinear.decomposition.result import Decomposition
+from tlinear.errors import DeviceError, RankError
+from tlinear.formats import FactorizedTensor
+from tlinear.ranks.resolve import as_budget, resolve_bonds
+from tlinear.ranks.rules import RankRules
+
+__all__ = ["check_elsewhere", "decompose_elsewhere"]
+
+
+def check_elsewhere(space: Space, asked: Mapping[str, Any]) -> None:
+    """Raise :class:`DeviceError` when something is asked for that only NumPy's algorithms do."""
+    given = sorted(name for name, value in asked.items() if value is not None)
+    if given:
+        raise _must_cross(space, f"{', '.join(given)} of a decomposition")
+
+
+def decompose_elsewhere(
+    source: Array,
+    space: Space,
+    cls: type[FactorizedTensor],
+    rank: Any,
+    *,
+    n_in: int | None,
+    rules: RankRules,
+    is_shared_by_spectrum: bool,
+) -> Decomposition:
+    """The operands of these ranks, computed in double precision where the device has it, and cast back."""
+    if not hasattr(cls, "fit_there"):
+        raise _must_cross(space, f"the algorithm of {cls.factorization!r}")
+    if rank is None and rules.form(()) is not None:
+        raise RankError("No rank is given. Pass one, such as rank=8.")
+    if is_shared_by_spectrum and as_budget(rules, rank) is not None and len(rules.largest) > 1:
+        raise _must_cross(space, "the allocation 'spectrum' of a budget", "pass allocation='proportional', or ")
+    space.check_finite(source, "tensor")
+    wide = _widest(space, source.dtype)
+    exponent = exponent_above(space.largest_part(source))
+    scaled = space.times_power_of_two(source, -exponent, wide)
+    n_first = source.ndim if n_in is None else n_in
+    fitted, report = cls.fit_there(scaled, n_first, resolve_bonds(rules, rank), space=space)
+    # the first operand carries the norm
+    carrier = next(iter(fitted))
+    operands = {
+        name: space.times_power_of_two(array, exponent if name == carrier else 0, source.dtype)
+        for name, array in fitted.items()
+    }
+    split = n_in, None if n_in is None else source.ndim - n_in
+    result = cls.from_operands({name: space.copy(array) for name, array in operands.items()}, *split)
+    rounded = {
+        name: space.times_power_of_two(array, -exponent if name == carrier else 0, wide)
+        for name, array in operands.items()
+    }
+    norm, lost = space.norm(scaled), space.norm(scaled - cls.from_operands(rounded, *split).to_tensor())
+    error = lost / norm if norm > 0.0 else lost
+    return Decomposition(result, error, report.converged, report.stop_reason, report.n_iterations, report.history)
+
+
+def _widest(space: Space, dtype: DType) -> DType:
+    """Double precision where the device has it."""
+    there = space.xp.__array_namespace_info__().dtypes(device=space.device)
+    is_complex = space.is_complex(dtype)
+    found = there.get("complex128" if is_complex else "float64")
+    return space.single_dtype(dtype) if found is None else found
+
+
+def _must_cross(space: Space, what: str, otherwise: str = "") -> DeviceError:
+    return DeviceError(
+        f"The tensor lives in {space}, but {what} is computed by NumPy alone, and nothing is copied to it by itself. "
+        f"To do so {otherwise}cross explicitly: tlinear.arrays.to_numpy(tensor), or linear.to(numpy), and `.to(...)` "
+        "of the result."
+    )
