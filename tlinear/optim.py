@@ -99,7 +99,7 @@ class Adam:
         \theta \leftarrow (1 - \eta \lambda) \theta
         - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    A complex parameter moves along its gradient, |g| being the modulus; ``torch.optim.Adam`` instead
+    A complex parameter moves along its gradient, ``|g|`` being the modulus; ``torch.optim.Adam`` instead
     adapts the real and the imaginary part each by itself.
 
     Raises

@@ -54,8 +54,8 @@ class Case:
     operands : dict of arrays
         By name: ``weights``, ``factors.0``, .. for CP; ``core``, ``factors.0``, .. for Tucker; ``cores.0``, .. for TT
         and BlockTT; ``tensor`` for dense.
-    x : array of shape (*batch, in_features)
-    dy : array of shape (*batch, out_features)
+    x : array of shape (..., in_features)
+    dy : array of shape (..., out_features)
     bias : array of shape (out_features,), or None
     n_layers : int
         1 for a single layer, without the extra axis.
