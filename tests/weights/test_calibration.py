@@ -2,7 +2,17 @@
 
 import numpy as np
 import pytest
-from weights.activations import CALIBRATION, HELD_OUT, forward, paragraphs, pieces, second_moments, sources, vocabulary
+from weights.activations import (
+    CALIBRATION,
+    HELD_OUT,
+    embeddings,
+    output_error,
+    paragraphs,
+    pieces,
+    second_moments,
+    sources,
+    vocabulary,
+)
 from weights.minilm import matrix
 
 from tlinear import Calibration, FactorizedLinear, Linear
@@ -20,8 +30,7 @@ SIMILAR = (
 
 def embedding(text):
     rows = np.array([[vocabulary()["[CLS]"], *pieces(text), vocabulary()["[SEP]"]]])
-    mean = forward(rows)[0].mean(axis=0)
-    return mean / np.linalg.norm(mean)
+    return embeddings(rows)[0]
 
 
 @pytest.mark.parametrize(("first", "second", "cosine"), SIMILAR)
@@ -39,10 +48,9 @@ def test_no_paragraph_is_both_in_calibration_and_held_out_text():
     assert len(seen[CALIBRATION] & seen[HELD_OUT]) < 0.02 * len(seen[HELD_OUT])
 
 
-def output_error(name, layer, kind):
-    c, dense = second_moments(kind, N_ROWS)[name], matrix(name).astype(np.float64)
-    error = dense - layer.weight.astype(np.float64).to_matrix()
-    return float(np.sqrt(np.sum((error @ c) * error) / np.sum((dense @ c) * dense)))
+def error_on(name, layer, kind):
+    dense, weight = matrix(name).astype(np.float64), layer.weight.astype(np.float64).to_matrix()
+    return output_error(dense, weight, second_moments(kind, N_ROWS)[name])
 
 
 @pytest.mark.parametrize(("factorization", "n_modes"), SHAPES)
@@ -54,8 +62,8 @@ def test_calibration_pays_on_held_out_text(name, factorization, n_modes):
         FactorizedLinear.from_linear(Linear.from_arrays(matrix(name)), calibration=c, **asked)
         for c in (None, calibration)
     )
-    on_calibration = [output_error(name, each, CALIBRATION) for each in (plain, layer)]
-    held_out = [output_error(name, each, HELD_OUT) for each in (plain, layer)]
+    on_calibration = [error_on(name, each, CALIBRATION) for each in (plain, layer)]
+    held_out = [error_on(name, each, HELD_OUT) for each in (plain, layer)]
     assert on_calibration[1] < on_calibration[0]
     assert held_out[1] < held_out[0]
     # float32 operands: the reported error is that of the layer as it is, to the digits that float32 has
