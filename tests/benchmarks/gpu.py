@@ -112,7 +112,7 @@ def torch_machine() -> Any:
     """torch and the peer's layers, if both are here with a GPU; else None."""
     try:
         import torch
-        from engine import peer_of, resolved_rank
+        from peer import peer_of, resolved_rank
     except (ImportError, SystemExit):
         return None
     return (

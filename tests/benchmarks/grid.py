@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from tlinear.contraction.network import BATCH, Label, Network
+from tlinear.contraction.options import Mode
 
 Shape = tuple[int, ...]
 
@@ -38,6 +39,13 @@ GRID = {
         Setting("fc6", (2, 7, 8, 8, 7, 4), (4, 4, 4, 4, 4, 4), 4, ("cp", "blocktt")),
     )
 }
+
+
+FORMATS = GRID["seed"].formats
+BATCHES = (1, 32, 100, 1024)
+MODES: dict[str, Mode] = {"forward": "forward", "forward+backward": "training"}
+IMPLEMENTATIONS = ("factorized", "reconstructed", "auto")
+FLOAT = np.dtype(np.float32)
 
 
 def size(network: Network, labels: Iterable[Label], batch: int) -> int:
