@@ -361,6 +361,7 @@ BAD_CALIBRATIONS = {
     "ridge": ({"samples": X, "ridge": -1.0}, OptionError, "ridge=-1.0 must be"),
     "iterations": ({"samples": X, "max_iterations": 1.5}, OptionError, "max_iterations=1.5 must be"),
     "stop": ({"samples": X, "stop_tolerance": math.nan}, OptionError, "stop_tolerance=nan must be"),
+    "callback": ({"samples": X, "callback": 3}, OptionError, "callback=3 cannot be called"),
 }
 
 

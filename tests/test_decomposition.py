@@ -411,6 +411,10 @@ REFUSED = {
         OptionError,
         r"options are \['direction', 'svd', 'refine'\]",
     ),
+    "seed of text": ((np.ones((2, 2)), "cp", 1), {"rng": "a"}, OptionError, "rng='a' is no source of random numbers"),
+    "negative seed": ((np.ones((2, 2)), "tt", 1), {"rng": -1}, OptionError, "rng=-1 is no source of random numbers"),
+    "callback of CP": ((np.ones((2, 2)), "cp", 1), {"callback": 3}, OptionError, "callback=3 cannot be called"),
+    "callback of Tucker": ((np.ones((2, 2)), "tucker", 1), {"callback": 3}, OptionError, "callback=3 cannot be called"),
     "option out of range": ((np.ones((2, 2)), "cp", 1), {"n_starts": 0}, OptionError, "n_starts=0 must be an integer"),
 }
 

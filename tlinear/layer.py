@@ -20,6 +20,7 @@ from tlinear.formats import FactorizedTensor, find_format
 from tlinear.frozen import FrozenLinear
 from tlinear.functional import Pullback, Trace, Wrt, linear_forward, linear_jvp, linear_trace, linear_vjp
 from tlinear.linear import Layer, Linear, as_linear, uniform
+from tlinear.randomness import to_generator
 from tlinear.ranks.rules import Rank
 from tlinear.shapes import as_shape, mode_counts
 from tlinear.tensorization import Tensorization
@@ -44,13 +45,13 @@ class FactorizedLinear(Layer):
     rank : int, tuple of int, float in (0, 1], or 'same'
         See :func:`tlinear.resolve_rank`; a budget is a fraction of ``in_features * out_features``.
     implementation : {'auto', 'factorized', 'reconstructed'}
-        Contract the input with the operands in a planned order, rebuild the dense weight first, or
-        whichever the cost model predicts to be faster for the batch at hand.
+        Contract the input with the operands in a planned order, rebuild the dense weight first, or whichever the cost
+        model predicts to be faster for the batch at hand.
     dtype : dtype
         float64 unless given.
     rng : None, int or numpy.random.Generator
-        The entries of the reconstructed weight have the standard deviation that those of
-        ``torch.nn.Linear`` have, ``1 / sqrt(3 in_features)``, and the bias its distribution.
+        The entries of the reconstructed weight have the standard deviation that those of ``torch.nn.Linear`` have,
+        ``1 / sqrt(3 in_features)``, and the bias its distribution.
 
     Attributes
     ----------
@@ -63,7 +64,7 @@ class FactorizedLinear(Layer):
 
     Raises
     ------
-    ShapeError, RankError, FactorizationError, ImplementationError
+    ShapeError, RankError, FactorizationError, ImplementationError, OptionError
         When the respective argument is none of the above.
 
     Examples
@@ -102,7 +103,7 @@ class FactorizedLinear(Layer):
         out_shape = as_shape(out_tensorized_features, "out_tensorized_features")
         n_in, n_out = check_features("in", in_features, in_shape), check_features("out", out_features, out_shape)
         resolved = cls.resolve_rank(in_shape, out_shape, rank, in_features=n_in, out_features=n_out)
-        generator, std = np.random.default_rng(rng), 1.0 / math.sqrt(3 * n_in)
+        generator, std = to_generator(rng), 1.0 / math.sqrt(3 * n_in)
         self.weight = cls.random(in_shape, out_shape, resolved, std=std, dtype=dtype or np.float64, rng=generator)
         self.bias = uniform((n_out,), n_in, dtype, generator) if bias else None
         self._in_features, self._out_features = n_in, n_out
@@ -192,9 +193,8 @@ class FactorizedLinear(Layer):
         in_tensorized_features, out_tensorized_features : sequence of int, optional
             The modes of a side; a shape that is given is always used.
         pad : bool or float
-            How many more features than the source's the modes of each side may hold, as a fraction: 0.05 is
-            5 %, True 2 %.  See :func:`tlinear.tensorize_shape`; a side that has an exact shape, but no
-            balanced one near enough, keeps that.
+            How many more features than the source's the modes of each side may hold, as a fraction; True is 2 %.
+            See :func:`tlinear.tensorize_shape`; a side with an exact shape, but no balanced one near enough, keeps it.
         bias : bool
             True keeps the bias of the source, if it has one; False drops it.
         factorization, implementation
@@ -391,8 +391,8 @@ class FactorizedLinear(Layer):
             f"in={_modes(self.in_tensorized_features, self.in_features)}, "
             f"out={_modes(self.out_tensorized_features, self.out_features)}{rank}, "
             f"bias={self.bias is not None}, implementation={self.implementation!r},\n                 "
-            f"parameters={self.n_parameters:,} of {dense:,} dense, compression={dense / self.n_parameters:.2f}x, "
-            f"{self.weight.dtype})"
+            f"parameters={self.n_parameters:,} of {dense:,} dense, "
+            f"compression={dense / self.n_parameters:.2f}x, {self.weight.dtype})"
         )
 
 

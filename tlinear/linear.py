@@ -27,6 +27,7 @@ from tlinear.errors import DTypeError, ShapeError, StateError
 from tlinear.formats import FactorizedTensor
 from tlinear.functional import Gradients, Wrt, bias_gradient, gradients_asked_for
 from tlinear.named_arrays import check_known_names, check_same_names, check_same_shapes
+from tlinear.randomness import to_generator
 from tlinear.shapes import is_integer
 
 __all__ = ["Layer", "Linear", "as_linear", "uniform"]
@@ -184,7 +185,7 @@ class Linear(Layer):
             if not is_integer(n) or n < 1:
                 raise ShapeError(f"{name}={n!r} is not a positive integer. Pass one, such as Linear(16, 10).")
         check_flag("bias", bias)
-        generator = np.random.default_rng(rng)
+        generator = to_generator(rng)
         self.weight = uniform((int(out_features), int(in_features)), in_features, dtype, generator)
         self.bias = uniform((int(out_features),), in_features, dtype, generator) if bias else None
 

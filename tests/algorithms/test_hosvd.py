@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear import TuckerTensor
+from tlinear.algorithms import hooi as module
 from tlinear.algorithms.hooi import hooi
 from tlinear.algorithms.hosvd import mode_product, st_hosvd, truncation_order, tucker_product, unfold
 from tlinear.algorithms.report import Report, relative_error
@@ -195,6 +196,25 @@ def test_of_a_matrix_it_is_the_truncated_svd(dtype, rng, shape, data):
     core, factors, _ = hooi(matrix, (rank, rank))
     error = np.linalg.norm(matrix - tucker_product(core, factors))
     assert abs(error - tail(singular_values(matrix, 1), rank)) <= rounding(shape) * np.linalg.norm(matrix)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(rng=generators, shape=shapes, data=st.data())
+def test_two_factors_from_one_gram_matrix_are_those_found_one_after_the_other(dtype, rng, shape, data):
+    """After a sweep from the same start the cores are equally large, but for rounding."""
+    tensor, ranks = kinds(rng, shape, dtype), ranks_of(shape, data)
+    kept = []
+    for most in (0, 100):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "MOST_TOGETHER", most)
+            core, factors, _ = hooi(tensor, ranks, start=st_hosvd(tensor, ranks), max_iterations=1)
+        for factor in factors:
+            assert np.linalg.norm(factor.conj().T @ factor - np.eye(factor.shape[1])) <= rounding(shape)
+        kept.append(np.linalg.norm(core) ** 2)
+    # what a Gram matrix may lose is 1e-9 of the squared error, a mode
+    slack = 2 * rounding(shape) * np.linalg.norm(tensor) ** 2
+    lost = max(0.0, np.linalg.norm(tensor) ** 2 - min(kept))
+    assert abs(kept[0] - kept[1]) <= len(shape) * 1e-9 * lost + slack
 
 
 def test_no_iterations_give_the_direct_algorithm_to_the_bit():

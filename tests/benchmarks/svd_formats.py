@@ -2,7 +2,7 @@
 
 Every figure is measured anew.  It needs ``pip install '.[parity,bench]'``, and for the trained weights what
 ``tests/weights/minilm.py`` says; where pyttb is installed, it is measured, too.  A ROW is a part of the names of the rows
-to be measured; all are unless some are named.
+to be measured, 'tolerance' being the last two tables; all are unless some are named.
 
 All contenders of a row take turns on the same tensor with one thread; times are those of the processor,
 which others that share the machine do not lengthen by taking turns, and medians.  tlinear is
@@ -14,8 +14,12 @@ The weights are those of MiniLM-L6: the 1536 x 384 matrix of a layer in modes (8
 embedding of 30522 x 384 with rows of zeros up to 30720, in modes (30, 32, 32) and (6, 8, 8); float32.  The planted tensors
 have the ranks of the row, and Gaussian noise of a norm relative to their own; '1024^2' is Gaussian noise alone.
 
-The tolerance table is of tensors of which all singular values of all unfoldings fall by a constant factor, in
-float64: the error and the ranks at each tolerance, and the ranks by full singular value decompositions.
+The tolerance table is of a tensor of which all singular values of all unfoldings fall by a constant factor, in
+float64: the error and the ranks at each tolerance, and the ranks by full singular value decompositions.  The table after
+it counts, over the tensors of `SPECTRA` and tolerances from 1e-2 to 1e-13, how often each keeps the tolerance, and how often
+with the ranks of full decompositions; *but for rounding* are those cases in which the norm of what is cut off, at one of the
+truncations, lies within 10 units of roundoff of the norm of the tensor from the threshold.  torchTT is measured where it is
+installed.
 
 ``--plot`` draws the relative error over the sweeps instead, of HOOI and of a refined train, and needs Matplotlib.
 """
@@ -46,6 +50,14 @@ try:
     import pyttb
 except ImportError:
     pyttb = None
+try:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it runs without its C++ extension
+        import torchtt
+except ImportError:
+    torchtt = None
 
 LARGE = 2**24
 """Entries of a tensor on which the contenders take fewer turns."""
@@ -238,31 +250,103 @@ def falling(shape: tuple[int, ...], rate: float) -> np.ndarray:
     return np.einsum("r,ir,jr,kr->ijk", rate ** np.arange(min(shape)), *bases)
 
 
-def ranks_by_svd(tensor: np.ndarray, tolerance: float) -> tuple[int, ...]:
-    """Of TT-SVD as it is written, with full decompositions."""
-    delta, rest, ranks = tolerance * np.linalg.norm(tensor) / math.sqrt(tensor.ndim - 1), tensor, [1]
-    for size in tensor.shape[:-1]:
-        _, values, right = np.linalg.svd(rest.reshape(ranks[-1] * size, -1), full_matrices=False)
+def tails_by_svd(tensor: np.ndarray, format_name: str, tolerance: float) -> tuple[tuple[int, ...], bool]:
+    """The ranks of TT-SVD or ST-HOSVD as they are written, with full decompositions, and whether rounding decides them."""
+    n_cuts = tensor.ndim if format_name == "tucker" else tensor.ndim - 1
+    norm, rest, ranks, close = float(np.linalg.norm(tensor)), tensor, [], False
+    delta = tolerance * norm / math.sqrt(n_cuts)
+    for size in tensor.shape[:n_cuts]:
+        before = 1 if format_name == "tucker" else ([1, *ranks])[-1]
+        _, values, right = np.linalg.svd(rest.reshape(before * size, -1), full_matrices=False)
         tails = np.sqrt(np.cumsum(values[::-1] ** 2)[::-1])
+        close |= bool(np.any(np.abs(tails - delta) <= 10 * np.finfo(float).eps / 2 * norm))
         ranks.append(max(1, int(np.count_nonzero(tails > delta))))
         rest = values[: ranks[-1], None] * right[: ranks[-1]]
-    return (*ranks, 1)
+        if format_name == "tucker":  # the mode goes to the other end
+            rest = rest.T.reshape(-1, ranks[-1])
+    return (tuple(ranks) if format_name == "tucker" else (1, *ranks, 1)), close
+
+
+def with_values(values: np.ndarray, shape: tuple[int, ...] = (24, 26, 28)) -> np.ndarray:
+    """A tensor of which all unfoldings have these singular values."""
+    rng = np.random.default_rng(0)
+    bases = [np.linalg.qr(rng.standard_normal((size, len(values))))[0] for size in shape]
+    return np.einsum("r,ir,jr,kr->ijk", values, *bases)
+
+
+SPECTRA = {
+    "falling by 0.3": lambda: with_values(0.3 ** np.arange(24)),
+    "falling by 0.6": lambda: with_values(0.6 ** np.arange(24)),
+    "1 / k^4": lambda: with_values(1.0 / np.arange(1, 25) ** 4.0),
+    "two plateaus": lambda: with_values(np.repeat([1.0, 1e-7], 12)),
+    "rank 5 and noise of 1e-9": lambda: with_values(np.r_[np.ones(5), np.full(19, 1e-9)]),
+    "noise alone": lambda: np.random.default_rng(0).standard_normal((24, 26, 28)),
+}
+
+
+def error_by_torchtt(tensor: np.ndarray, tolerance: float) -> tuple[float, tuple[int, ...]]:
+    found = torchtt.TT(torch.from_numpy(tensor), eps=tolerance)
+    return float(np.linalg.norm(found.full().numpy() - tensor) / np.linalg.norm(tensor)), tuple(map(int, found.R))
+
+
+def error_by_pyttb(tensor: np.ndarray, tolerance: float) -> tuple[float, tuple[int, ...]]:
+    found = pyttb.hosvd(pyttb.tensor(tensor), tol=tolerance, verbosity=0)
+    return float(np.linalg.norm(found.full().data - tensor) / np.linalg.norm(tensor)), tuple(found.core.shape)
 
 
 def tolerance_table() -> list[list[str]]:
-    tensor = falling((24, 26, 28), 0.3)
+    tensor = SPECTRA["falling by 0.3"]()
     rows = [["tolerance", "TT error", "TT rank", "by full SVD", "Tucker error", "Tucker rank"]]
     rows[0] += ["pyttb.hosvd error", "its rank"] if pyttb else []
+    rows[0] += ["torchTT error", "its rank"] if torchtt else []
     for exponent in range(2, 14):
         tolerance = 10.0**-exponent
         tt, other = (tlinear.decompose(tensor, name, tolerance=tolerance) for name in ("tt", "tucker"))
-        line = [f"1e-{exponent}", f"{tt.relative_error:.2g}", f"{tt.rank}", f"{ranks_by_svd(tensor, tolerance)}"]
+        line = [
+            f"1e-{exponent}",
+            f"{tt.relative_error:.2g}",
+            f"{tt.rank}",
+            f"{tails_by_svd(tensor, 'tt', tolerance)[0]}",
+        ]
         line += [f"{other.relative_error:.2g}", f"{other.rank}"]
-        if pyttb:
-            found = pyttb.hosvd(pyttb.tensor(tensor), tol=tolerance, verbosity=0)
-            theirs = np.linalg.norm(found.full().data - tensor) / np.linalg.norm(tensor)
-            line += [f"{theirs:.2g}", f"{tuple(found.core.shape)}"]
+        for peer, find in ((pyttb, error_by_pyttb), (torchtt, error_by_torchtt)):
+            if peer:
+                error, rank = find(tensor, tolerance)
+                line += [f"{error:.2g}", f"{rank}"]
         rows.append(line)
+    return rows
+
+
+def contract_table() -> list[list[str]]:
+    rows = [["singular values", "format", "kept", "ranks of full SVDs", "but for rounding"]]
+    rows[0] += ["pyttb.hosvd kept"] if pyttb else []
+    rows[0] += ["torchTT kept"] if torchtt else []
+    exponents = range(2, 14)
+    for name, make in SPECTRA.items():
+        tensor = make()
+        for format_name in ("tt", "tucker", "blocktt"):
+            kept = same = rounding = 0
+            counts = {"pyttb": 0, "torchtt": 0}
+            for exponent in exponents:
+                tolerance = 10.0**-exponent
+                # as pairs of input and output modes, of which the latter have one entry, BlockTT is that very train
+                given = tensor.reshape(*tensor.shape, 1) if format_name == "blocktt" else tensor
+                found = tlinear.decompose(
+                    given, format_name, tolerance=tolerance, n_in=3 if format_name == "blocktt" else None
+                )
+                wide = np.linalg.norm(found.tensor.to_tensor() - given) / np.linalg.norm(given)
+                ranks, close = tails_by_svd(tensor, format_name, tolerance)
+                kept += bool(max(wide, found.relative_error) <= tolerance)
+                same += found.rank == ranks
+                rounding += found.rank != ranks and close
+                if format_name == "tucker" and pyttb:
+                    counts["pyttb"] += error_by_pyttb(tensor, tolerance)[0] <= tolerance
+                if format_name == "tt" and torchtt:
+                    counts["torchtt"] += error_by_torchtt(tensor, tolerance)[0] <= tolerance
+            line = [name, format_name, *(f"{count} of {len(exponents)}" for count in (kept, same)), str(rounding)]
+            line += [f"{counts['pyttb']} of {len(exponents)}" if format_name == "tucker" else ""] if pyttb else []
+            line += [f"{counts['torchtt']} of {len(exponents)}" if format_name == "tt" else ""] if torchtt else []
+            rows.append(line)
     return rows
 
 
@@ -328,11 +412,13 @@ def main() -> None:
         versions += [f"pyttb {pyttb.__version__}"] if pyttb else []
         print(f"{processor()}, 1 thread; " + ", ".join(versions) + "\n")
         try:
-            show(table(chosen, 1 if options.quick else 3), options.markdown)
+            if chosen:
+                show(table(chosen, 1 if options.quick else 3), options.markdown)
         except MissingWeightsError as error:
             print(error)
-        if not options.rows:
+        if not options.rows or "tolerance" in options.rows:
             show(tolerance_table(), options.markdown)
+            show(contract_table(), options.markdown)
 
 
 if __name__ == "__main__":

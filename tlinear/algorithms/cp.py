@@ -12,7 +12,7 @@ from tlinear.algorithms.cp_als import Extrapolated, als_sweep, extrapolated_swee
 from tlinear.algorithms.cp_compression import compress
 from tlinear.algorithms.cp_gauss_newton import Damped, gauss_newton_step
 from tlinear.algorithms.cp_gevd import cp_gevd
-from tlinear.algorithms.descent import EXACT, STOPPED, Callback, check_option, descend
+from tlinear.algorithms.descent import EXACT, STOPPED, Callback, check_callback, check_option, descend
 from tlinear.algorithms.fallbacks import fallback
 from tlinear.algorithms.hosvd import unfold
 from tlinear.algorithms.kruskal import Kruskal, Target
@@ -120,6 +120,7 @@ def cp(
     check_option("max_iterations", max_iterations, 1, integer=True)
     check_option("stop_tolerance", stop_tolerance, 0.0)
     check_option("ridge", ridge, 0.0)
+    check_callback(callback)
     if n_starts is not None:
         check_option("n_starts", n_starts, 1, integer=True)
     tensor = np.ascontiguousarray(tensor, np.complex128 if tensor.dtype.kind == "c" else np.float64)

@@ -12,7 +12,7 @@ from tlinear.algorithms.report import Report
 from tlinear.errors import OptionError
 from tlinear.shapes import is_integer
 
-__all__ = ["EXACT", "STOPPED", "Callback", "check_option", "descend"]
+__all__ = ["EXACT", "STOPPED", "Callback", "check_callback", "check_option", "descend"]
 
 EXACT = 1e-12
 """A relative error of at most this is rounding: a double has 2e-16, and thousands of terms are summed."""
@@ -86,6 +86,19 @@ def descend(
         if callback is not None and callback(len(errors), state.error):
             return state, report(False, STOPPED)
     return state, report(True, f"the relative error is at most {EXACT:g}")
+
+
+def check_callback(callback: Any) -> None:
+    """Raise :class:`OptionError` unless `callback` can be called, or is None.
+
+    Examples
+    --------
+    >>> check_callback(print)
+    """
+    if callback is not None and not callable(callback):
+        raise OptionError(
+            f"callback={callback!r} cannot be called. Pass a function of the number of iterations and the error."
+        )
 
 
 def check_option(name: str, value: Any, least: float, *, integer: bool = False) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from tlinear.algorithms.descent import EXACT, STOPPED, Callback, check_option, descend
+from tlinear.algorithms.descent import EXACT, STOPPED, Callback, check_callback, check_option, descend
 from tlinear.algorithms.hosvd import MOST_TOGETHER, Partial, factor_matrix, st_hosvd, truncation_order, tucker_halves
 from tlinear.algorithms.report import CANCELS, Report, product_error
 from tlinear.algorithms.scaling import norm_of
@@ -97,6 +97,7 @@ def hooi(
     check_option("max_iterations", max_iterations, 0, integer=True)
     stop_tolerance = (1e-6 if tensor.size <= BLOCK else 1e-4) if stop_tolerance is None else stop_tolerance
     check_option("stop_tolerance", stop_tolerance, 0.0)
+    check_callback(callback)
     check_method(svd)
     order, wide = range(tensor.ndim), np.result_type(tensor.dtype, np.float64)
     tensor = np.ascontiguousarray(tensor, wide if tensor.size <= _OFTEN_READ else tensor.dtype)
@@ -167,7 +168,7 @@ class _Target:
         ranks = state.core.shape
 
         def update(partial: Partial, modes: Sequence[int]) -> tuple[Partial, Sequence[int]]:
-            """All factors of these modes of a tensor projected onto the others; what the last were found in, and these."""
+            """All factors of these modes of what is projected onto the others; where the last were found, and these."""
             if len(modes) == 1:
                 (mode,) = modes
                 if factors[mode] is not None:

@@ -24,6 +24,7 @@ from tlinear.decomposition.tolerance import fit_within
 from tlinear.errors import DecompositionError, FactorizationError, NonFiniteError, OptionError, RankError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.formats.rank_rules import rank_rules
+from tlinear.randomness import to_generator
 from tlinear.ranks.budget import parameter_limit
 from tlinear.ranks.resolve import as_budget, resolve_bonds
 from tlinear.shapes import is_integer
@@ -180,7 +181,7 @@ def decompose(
     if space is not NUMPY:
         shared = allocation == "spectrum"
         return decompose_elsewhere(source, space, cls, rank, n_in=n_in, rules=rules, is_shared_by_spectrum=shared)
-    work = Fitting(cls, source, n_in, rules, np.random.default_rng(rng), options, largest)
+    work = Fitting(cls, source, n_in, rules, to_generator(rng), options, largest)
     inputs = None if calibration is None else _inputs(calibration, source.shape, n_in, tolerance)
     with noting_fallbacks() as fallbacks:
         call = partial(_decomposed, work, rank, tolerance, allocation, inputs)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlinear.algorithms.descent import Callback, check_option
+from tlinear.algorithms.descent import Callback, check_callback, check_option
 from tlinear.algorithms.scaling import exponent_of, times_power_of_two
 from tlinear.arrays import Array, check_finite, to_inexact
 from tlinear.errors import CalibrationError, ShapeError
@@ -101,6 +101,7 @@ class Calibration:
                 f"{given} given. Pass one: samples=X of shape (..., in_features), or second_moment=X.conj().T @ X."
             )
         check_option("ridge", ridge, 0.0)
+        check_callback(callback)
         check_option("max_iterations", max_iterations, 0, integer=True)
         check_option("stop_tolerance", stop_tolerance, 0.0)
         n_samples = None

@@ -160,8 +160,8 @@ class Fitting:
 
         .. math:: \|W\| \Big( \prod_k (1 + \delta_k) - 1 \Big) / \|T\|,
 
-        where :math:`\delta_k` is the norm by which operand k has changed: of the first, which carries the norm, relative
-        to its own.  The others are isometries; where they need not be, nothing is said.
+        where :math:`\delta_k` is the norm by which operand k has changed: of the first, which carries the norm,
+        relative to its own.  The others are isometries; where they need not be, nothing is said.
         """
         operands, report = fit
         changes = [0.0] if rounded is None else [norm_of(rounded[name] - operands[name]) for name in operands]

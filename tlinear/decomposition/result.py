@@ -35,7 +35,8 @@ class Decomposition:
         The result, in the dtype of the source.
     relative_error : float
         ``|source - result| / |source|`` in the Frobenius norm, of the result as it is returned,
-        rounded to its dtype; 0 when both are zero.
+        rounded to its dtype; 0 when both are zero.  Good to six digits, and in a float64 result of a small tensor
+        to all that the difference has.
     converged : bool
         False when the iterations ran out first, or a callback ended them; the result is then the best that was found.
     stop_reason : str

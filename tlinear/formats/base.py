@@ -29,6 +29,7 @@ from tlinear.formats.initialization import random_operands
 from tlinear.formats.rank_rules import check_n_layers, rank_rules
 from tlinear.formats.reconstruction import reconstruct
 from tlinear.named_arrays import check_same_names, check_same_shapes
+from tlinear.randomness import to_generator
 from tlinear.ranks.resolve import resolve_bonds
 from tlinear.ranks.rules import Bonds, Rank
 from tlinear.shapes import as_shape, is_integer
@@ -191,7 +192,7 @@ class FactorizedTensor(ABC):
         in_shape, out_shape = as_shape(in_shape, "in_shape"), as_shape(out_shape, "out_shape")
         network = cls.network_for(in_shape, out_shape, resolve_bonds(rank_rules(cls, in_shape, out_shape), rank))
         target = 1.0 / math.sqrt(3 * math.prod(in_shape)) if std is None else std
-        generator = np.random.default_rng(rng)
+        generator = to_generator(rng)
         operands = random_operands(network, target, parameter_dtype(dtype), generator, cls.constant_operands)
         return cls.from_operands(operands, len(in_shape), len(out_shape))
 
