@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -45,9 +44,13 @@ def space_of(array: Any) -> Space:
     return NUMPY if compat.is_numpy_namespace(xp) else _foreign(xp, compat.device(array))
 
 
-@cache  # so that two spaces are the same where they are one; there are no more than devices
+_SPACES: dict[tuple[str, str], Foreign] = {}
+
+
 def _foreign(xp: Any, device: Any) -> Foreign:
-    return Foreign(xp, device)
+    """The same space for the same library and device, by their names: not every device can be hashed."""
+    key = xp.__name__, str(device)
+    return _SPACES.get(key) or _SPACES.setdefault(key, Foreign(xp, device))
 
 
 def adopt(array: Any, space: Space, name: str, where: str) -> Array:

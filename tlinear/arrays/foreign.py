@@ -23,7 +23,7 @@ __all__ = ["Foreign"]
 _FLOATING = ("real floating", "complex floating")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Foreign(Space):
     """The arrays of a library other than NumPy, on one device."""
 

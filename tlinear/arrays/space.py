@@ -21,9 +21,9 @@ from tlinear.arrays.host import Array, DType
 __all__ = ["NUMPY", "Space"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
-    """NumPy's arrays, and the interface to all others.
+    """NumPy's arrays, and the interface to all others.  There is one object for each library and device.
 
     Attributes
     ----------
