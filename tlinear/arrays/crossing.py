@@ -211,6 +211,11 @@ def find_space(where: Any, device: Any, present: Space) -> Space:
             f"{where if module is None else device!r} is no device of {library}: {str(error).rstrip('.')}. Pass a "
             "module such as numpy or torch, and a device as it names them."
         ) from error
+    if not compat.is_writeable_array(probe):
+        raise DeviceError(
+            f"Arrays of {module.__name__ if module else space.library} cannot be written to, but a result is filled chunk "
+            "by chunk. Choose a library whose arrays can, such as numpy, cupy or torch."
+        )
     if space is NUMPY and device not in (None, "cpu"):
         raise DeviceError(f"NumPy has no device {device!r}. Pass device='cpu', or another array library.")
     return space
