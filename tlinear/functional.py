@@ -304,7 +304,7 @@ def linear_trace(
 
 def bias_gradient(cotangent: Array, bias: Array, space: Space = NUMPY) -> Array:
     """The sum of a cotangent over all batch axes, in the dtype of the bias."""
-    dtype, features = space.compute_dtype(space.inexact_dtype(cotangent.dtype)), cotangent.shape[-1]
+    dtype, features = space.single_dtype(space.inexact_dtype(cotangent.dtype)), cotangent.shape[-1]
     n_samples = math.prod(cotangent.shape[:-1])
     if n_samples == 1:  # a copy, since the cotangent is the caller's
         total = space.astype(space.copy(space.reshape(cotangent, (features,))), dtype)

@@ -1,5 +1,7 @@
 """Arrays cross from one library or device to another where the caller says so, and nowhere else."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from spaces import ELSEWHERE, PLACES, on_every_other_place, on_every_place
@@ -129,6 +131,17 @@ def test_there_is_no_such_device_or_library():
     assert find_space(np, "cpu", NUMPY) is NUMPY
 
 
+def test_a_library_whose_arrays_cannot_be_written_to_is_refused():
+    def empty(shape):
+        array = np.empty(shape)
+        array.flags.writeable = False
+        return array
+
+    library = SimpleNamespace(__name__="stone", asarray=np.asarray, empty=empty)
+    with pytest.raises(DeviceError, match="Arrays of stone cannot be written to"):
+        FactorizedLinear((4, 3), (2, 5), rank=2, rng=0).to(library)
+
+
 @pytest.mark.parametrize("place", [place for place in ELSEWHERE if not place.has_double], ids=repr)
 def test_double_precision_does_not_cross_to_where_there_is_none(place):
     layer = FactorizedLinear((4, 3), (2, 5), rank=2, rng=0)
@@ -154,8 +167,6 @@ def test_what_is_not_numeric_is_refused(place):
 @on_every_other_place
 def test_reading_a_source_of_another_library_is_numpys_affair(place):
     """What is no layer of this package is read by NumPy as far as that can; a layer stays where it is."""
-    from types import SimpleNamespace
-
     source = SimpleNamespace(weight=place.array(ones(6, 4)), bias=None)
     if place.space.hardware == "cpu":
         layer = FactorizedLinear.from_linear(source, factorization="dense")

@@ -205,3 +205,22 @@ def test_more_modes_than_libraries_have_axes_are_contracted_with_the_factors(pla
     here = here.with_parameters({name: np.sign(array) for name, array in here.parameters().items()})
     x = np.ones((5, 16), np.float32)
     assert_same(here.to(place.xp, place.device)(place.array(x)), here(x), place)
+
+
+@on_every_place
+@pytest.mark.parametrize("mode", ["forward", "training"])
+def test_a_limit_of_memory_changes_nothing_but_the_plan(place, mode):
+    shapes = (4, 4, 4), (4, 4, 4)
+    layer = FactorizedLinear(
+        *shapes, factorization="blocktt", rank=4, rng=0, dtype="float32", implementation="factorized"
+    )
+    layer = layer.with_parameters({name: np.sign(array) for name, array in layer.parameters().items()})
+    x, dy = (np.sign(np.random.default_rng(n).standard_normal((256, 64))).astype(np.float32) for n in range(2))
+    there = layer.to(place.xp, place.device)
+    plan = there.plan(256, mode)
+    frugal = there.with_options(memory_limit=int(plan.peak_bytes * 0.9))
+    assert frugal.plan(256, mode).peak_bytes <= 0.9 * plan.peak_bytes
+    y, pullback = frugal.vjp(place.array(x)) if mode == "training" else (frugal(place.array(x)), None)
+    assert_same(y, layer(x), place)
+    if pullback is not None:
+        assert_same_named(pullback(place.array(dy)).parameters, layer.vjp(x)[1](dy).parameters, place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -45,9 +44,13 @@ def space_of(array: Any) -> Space:
     return NUMPY if compat.is_numpy_namespace(xp) else _foreign(xp, compat.device(array))
 
 
-@cache  # so that two spaces are the same where they are one; there are no more than devices
+_SPACES: dict[tuple[str, str], Foreign] = {}
+
+
 def _foreign(xp: Any, device: Any) -> Foreign:
-    return Foreign(xp, device)
+    """The same space for the same library and device, by their names: not every device can be hashed."""
+    key = xp.__name__, str(device)
+    return _SPACES.get(key) or _SPACES.setdefault(key, Foreign(xp, device))
 
 
 def adopt(array: Any, space: Space, name: str, where: str) -> Array:
@@ -208,6 +211,11 @@ def find_space(where: Any, device: Any, present: Space) -> Space:
             f"{where if module is None else device!r} is no device of {library}: {str(error).rstrip('.')}. Pass a "
             "module such as numpy or torch, and a device as it names them."
         ) from error
+    if not compat.is_writeable_array(probe):
+        raise DeviceError(
+            f"Arrays of {module.__name__ if module else space.library} cannot be written to, but a result is filled chunk "
+            "by chunk. Choose a library whose arrays can, such as numpy, cupy or torch."
+        )
     if space is NUMPY and device not in (None, "cpu"):
         raise DeviceError(f"NumPy has no device {device!r}. Pass device='cpu', or another array library.")
     return space

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -23,11 +23,9 @@ __all__ = ["Foreign"]
 _FLOATING = ("real floating", "complex floating")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Foreign(Space):
     """The arrays of a library other than NumPy, on one device."""
-
-    is_host: ClassVar[bool] = False
 
     @property
     def library(self) -> str:

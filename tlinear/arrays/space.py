@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -21,9 +21,9 @@ from tlinear.arrays.host import Array, DType
 __all__ = ["NUMPY", "Space"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
-    """NumPy's arrays, and the interface to all others.
+    """NumPy's arrays, and the interface to all others.  There is one object for each library and device.
 
     Attributes
     ----------
@@ -35,9 +35,6 @@ class Space:
 
     xp: Any
     device: Any
-
-    is_host: ClassVar[bool] = True
-    """Whether it is NumPy's, whose arrays have strides that can be chosen."""
 
     @property
     def library(self) -> str:
@@ -61,6 +58,9 @@ class Space:
 
         def compute_dtype(self, dtype: DType) -> DType:
             """See :func:`tlinear.arrays.host.compute_dtype`."""
+
+        def single_dtype(self, dtype: DType) -> DType:
+            """`dtype`, but for half precision single."""
 
         def match_dtype(self, array: Array, dtype: DType) -> Array:
             """See :func:`tlinear.arrays.host.match_dtype`."""
@@ -95,6 +95,7 @@ class Space:
     else:
         inexact_dtype = staticmethod(host.inexact_dtype)
         compute_dtype = staticmethod(host.compute_dtype)
+        single_dtype = staticmethod(host.compute_dtype)
         match_dtype = staticmethod(host.match_dtype)
         parameter_dtype = staticmethod(host.parameter_dtype)
         largest_part = staticmethod(host.largest_part)
@@ -115,10 +116,6 @@ class Space:
     def real_dtype(self, dtype: DType) -> DType:
         """That of the real parts."""
         return np.empty(0, dtype).real.dtype
-
-    def single_dtype(self, dtype: DType) -> DType:
-        """`dtype`, but for half precision single."""
-        return host.compute_dtype(dtype)
 
     def is_complex(self, dtype: DType) -> bool:
         """Whether numbers of this dtype have imaginary parts."""
