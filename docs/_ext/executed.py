@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 from pathlib import Path
 
+from hypothesis import settings
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
@@ -18,6 +19,9 @@ def run(app):
 
     if not app.config.executed_examples:
         return
+    # as in the tests: the same cases each time, and no deadline for a machine that has other things to do
+    settings.register_profile("site", derandomize=True, deadline=None, database=None)
+    settings.load_profile("site")
     failed, attempted = [], 0
     for page in sorted(Path(app.srcdir).rglob("*.md")):
         if "_build" not in page.parts:

@@ -7,7 +7,7 @@ The simplest tensor that is not zero is an outer product of vectors, one for eac
 terms is the CP factorization (canonical polyadic; Hitchcock, 1927).  With the vectors of a mode as the columns of a matrix, its *factor*,
 and a weight for each term,
 
-.. math:: W[s_1, .., s_d] = \sum_{r=1}^{R} w[r] \, F_1[s_1, r] \, F_2[s_2, r] \cdots F_d[s_d, r] .
+.. math:: W[s_1, \ldots, s_d] = \sum_{r=1}^{R} w[r] \, F_1[s_1, r] \, F_2[s_2, r] \cdots F_d[s_d, r] .
 """
 
 import numpy as np

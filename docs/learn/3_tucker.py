@@ -5,7 +5,7 @@ r"""
 Principal component analysis finds, for the rows of a matrix, the few directions that matter.  Do it for every mode
 of a tensor, and what is left is a small *core* between the directions (Tucker, 1966):
 
-.. math:: W[s_1, .., s_d] = \sum_{r_1, .., r_d} G[r_1, .., r_d] \; F_1[s_1, r_1] \cdots F_d[s_d, r_d] .
+.. math:: W[s_1, \ldots, s_d] = \sum_{r_1, \ldots, r_d} G[r_1, \ldots, r_d] \; F_1[s_1, r_1] \cdots F_d[s_d, r_d] .
 
 Each mode has a rank of its own, :math:`R_k \le s_k`, and its factor :math:`F_k` is :math:`s_k \times R_k`.
 """

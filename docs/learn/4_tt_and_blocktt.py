@@ -5,7 +5,7 @@ r"""
 A tensor train (Oseledets, 2011) gives every mode a core of three axes and ties each to its neighbours alone:
 
 .. math::
-   W[s_1, .., s_d] = \sum_{r_1, .., r_{d-1}} G_1[1, s_1, r_1] \; G_2[r_1, s_2, r_2] \cdots G_d[r_{d-1}, s_d, 1] .
+   W[s_1, \ldots, s_d] = \sum_{r_1, \ldots, r_{d-1}} G_1[1, s_1, r_1] \; G_2[r_1, s_2, r_2] \cdots G_d[r_{d-1}, s_d, 1] .
 
 For fixed indices it is a product of d matrices, so that physicists call it a matrix product state.  The number of parameters,
 :math:`\sum_k R_k s_k R_{k+1}`, grows *linearly* with the number of modes.
@@ -31,7 +31,7 @@ figure = plot.draw_network(tlinear.FactorizedLinear.from_weight(tt))
 # Finding it: one SVD after the other
 # -----------------------------------
 #
-# Cut the chain at bond k.  What is to the left has the modes :math:`s_1 .. s_k`, what is to the right the others, and they are tied by
+# Cut the chain at bond k.  What is to the left has the modes :math:`s_1 \ldots s_k`, what is to the right the others, and they are tied by
 # an index of size :math:`R_{k+1}` alone.  So the unfolding at this cut has at most this rank, for every bond.  TT-SVD takes
 # the bonds from left to right: reshape what is left to a matrix, truncate its SVD, keep U as a core, and go on with :math:`\Sigma V^T`.
 
@@ -67,7 +67,7 @@ print(tlinear.decompose(T, "tt", tolerance=0.05, n_in=2))
 #
 # For a layer there is another natural chain: the k-th core carries the k-th input *and* the k-th output mode,
 #
-# .. math:: W[i_1, .., i_d, o_1, .., o_d] = \sum_r G_1[1, i_1, o_1, r_1] \; G_2[r_1, i_2, o_2, r_2] \cdots
+# .. math:: W[i_1, \ldots, i_d, o_1, \ldots, o_d] = \sum_r G_1[1, i_1, o_1, r_1] \; G_2[r_1, i_2, o_2, r_2] \cdots
 #
 # It is the TT-matrix of Oseledets (2010), the matrix product operator of physics, and the "TT layer" of Novikov et al. (2015).
 
