@@ -297,7 +297,7 @@ def blocks(measured: dict[str, Any]) -> dict[str, str]:
     note = (
         f"Mean and standard deviation over {n_seeds} seeds; {measured['n_train']:,} images to train on, "
         f"{measured['n_test']:,} to test on. FLOPs: of a forward pass of one image. Time: of a forward and a backward "
-        f"pass of {BATCH} images, the dense network's being 1."
+        f"pass of {BATCH} images, the dense network's being 1. Learning rates tried: {', '.join(map(str, RATES))}."
     )
     aligned = [k for k in range(len(header)) if k != 1]
     return {"verdict": verdict, "table": f"{table(header, cells, right=aligned)}\n\n{note}"}
