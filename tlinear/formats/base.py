@@ -382,9 +382,8 @@ class FactorizedTensor(ABC):
             When `dtype` is not real or complex floating, or would drop imaginary parts.
         """
         wanted, space = self.space.parameter_dtype(dtype, self.dtype), self.space
-        return self.with_operands(
-            {name: space.copy(space.astype(array, wanted)) for name, array in self.operands.items()}
-        )
+        cast = {name: space.copy(space.astype(array, wanted)) for name, array in self.operands.items()}
+        return self.with_operands(cast)
 
     def to(self, where: Any, device: Any = None) -> Self:
         """The same tensor with every operand copied to another array library or device.
