@@ -11,7 +11,7 @@ PACKAGE = Path(tlinear.__file__).parent
 FLOORS = [
     ("errors", "micro"),
     ("dependency",),
-    ("arrays", "shapes"),
+    ("arrays", "randomness", "shapes"),
     ("ranks", "tensorization"),
     ("candidates",),
     ("named_arrays", "arguments", "contraction", "algorithms"),
