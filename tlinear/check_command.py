@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 from typing import Any
 
+from tlinear.errors import OptionError
 from tlinear.formats import FORMATS
 
 __all__ = ["PURPOSE", "add_arguments"]
@@ -22,9 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exec", metavar="COMMAND", help="a program, called with a directory of cases and one for results"
     )
     what.add_argument("--function", metavar="MODULE:NAME", help="a Python function from a case to its results")
+    parser.add_argument(
+        "--namespace", metavar="MODULE", help="with --function: whose asarray makes its arrays, such as torch"
+    )
     parser.add_argument("--formats", type=_words, default=tuple(FORMATS), help="such as cp,tt; all unless given")
-    parser.add_argument("--dtypes", type=_words, default=None, help="such as float32,float64; all unless given")
-    parser.add_argument("--layers", type=_numbers, default=(1,), help="numbers of joint layers, such as 1,3")
+    parser.add_argument(
+        "--dtypes",
+        type=_words,
+        default=None,
+        help="such as float32,float64, judged unless given with complex64,complex128; or float16,int64,object",
+    )
+    parser.add_argument("--layers", type=_integers, default=(1,), help="numbers of joint layers, such as 1,3")
     parser.add_argument("--max-examples", type=int, default=1000, metavar="N", help="how many cases; 1000 unless given")
     parser.add_argument("--max-modes", type=int, default=4, metavar="N", help="the most modes of one side")
     parser.add_argument("--small", action="store_true", help="no mode of 8 and no batch of 65 or 1000 now and then")
@@ -52,15 +62,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _execute(options: argparse.Namespace) -> int:
     from tlinear.testing import Program, check  # which needs Hypothesis
-    from tlinear.testing.implementation import find_function
+    from tlinear.testing.implementation import find_function, find_module
     from tlinear.testing.strategies import DTYPES
     from tlinear.testing.vectors import CORPUS, check_vectors, read_vectors, vectors_of, write_vectors
 
+    _refuse_what_would_be_ignored(options)
     if options.exec is not None:
-        judged: Any = Program(tuple(shlex.split(options.exec)), options.timeout)
+        judged: Any = Program(_command(options.exec), options.timeout)
     else:
         judged = find_function(options.function)
+    dtypes = DTYPES if options.dtypes is None else options.dtypes
     rules = {name: getattr(options, name) for name in ("convention", "unit_roundoff", "terms")}
+    rules["namespace"] = None if options.namespace is None else find_module(options.namespace)
     if options.vectors is not None:
         valid, invalid = read_vectors(options.vectors or CORPUS)
         refuse = invalid if options.invalid else ()
@@ -69,7 +82,7 @@ def _execute(options: argparse.Namespace) -> int:
             valid,
             refuse,
             formats=options.formats,
-            dtypes=options.dtypes or DTYPES,
+            dtypes=dtypes,
             n_layers=options.layers,
             jvp=options.jvp,
             **rules,
@@ -78,7 +91,7 @@ def _execute(options: argparse.Namespace) -> int:
         report = check(
             judged,
             formats=options.formats,
-            dtypes=options.dtypes or DTYPES,
+            dtypes=dtypes,
             n_layers=options.layers,
             max_examples=options.max_examples,
             max_modes=options.max_modes,
@@ -90,12 +103,28 @@ def _execute(options: argparse.Namespace) -> int:
     print(report)
     if options.save is not None and report.failures:
         print("\nwritten:", *write_vectors(options.save, vectors_of(report)))
-    return 0 if report.passed else 1
+    return 0 if report.passed else 1 if report.failures else 2
+
+
+def _refuse_what_would_be_ignored(options: argparse.Namespace) -> None:
+    if not 0.0 < options.timeout < math.inf:
+        raise OptionError(f"--timeout {options.timeout:g} must be a number of seconds above 0.")
+    if options.invalid and options.vectors is None:
+        raise OptionError("--invalid judges test vectors. Give --vectors too.")
+    if options.exec is not None and options.namespace is not None:
+        raise OptionError("--namespace is of Python's arrays, which a program is not given. Leave it out.")
+
+
+def _command(given: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(given))
+    except ValueError as error:
+        raise OptionError(f"--exec {given!r} cannot be split into words: {error}. Close the quotes.") from None
 
 
 def _words(given: str) -> tuple[str, ...]:
     return tuple(word for word in given.split(",") if word)
 
 
-def _numbers(given: str) -> tuple[int, ...]:
+def _integers(given: str) -> tuple[int, ...]:
     return tuple(map(int, _words(given)))

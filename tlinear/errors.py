@@ -106,7 +106,7 @@ class ProgramError(TLinearError, RuntimeError):
     Attributes
     ----------
     exit_code : int
-        With which it ended; 0 where it did not get so far, or was killed.
+        With which it ended; 0 where it did not get so far, or was killed, and -1 where it could not be started.
     """
 
     def __init__(self, message: str, exit_code: int = 0) -> None:

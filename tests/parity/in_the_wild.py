@@ -1,6 +1,7 @@
-"""What the test vectors find in tltorch 0.5.0: ``python tests/parity/in_the_wild.py`` prints the table of docs/oracle.md.
+"""What the oracle finds in tltorch 0.5.0: ``python tests/parity/in_the_wild.py`` prints the tables of docs/oracle.md.
 
-A vector counts where tltorch can be given what it says: in its own layout, real, single or joint layers.
+A vector counts where tltorch can be given what it says: in its own layout, real, single or joint layers.  How it is
+initialized, and indexed, is judged by :mod:`tlinear.testing.initialization` and :mod:`tlinear.testing.indexing`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import torch
 from tltorch.factorized_tensors import BlockTT, CPTensorized, TuckerTensorized
 
 from tlinear.testing.implementation import Function, verdict_of
+from tlinear.testing.indexing import check_indexing, check_joint_indexing
+from tlinear.testing.initialization import check_initialization
 from tlinear.testing.judge import Rules
-from tlinear.testing.layouts import OUT_FIRST
+from tlinear.testing.layouts import OUT_FIRST, out_first
 from tlinear.testing.vectors import corpus
 from tlinear.testing.vectors.corpus import FLAGS
 
 FORMATS = ("cp", "tucker", "blocktt")
+INITIALIZED = ("cp", "tucker", "tt", "blocktt")
 IMPLEMENTATIONS = ("factorized", "reconstructed")
 
 
@@ -57,6 +61,12 @@ def _weight(case, operands):
 
 
 def _joint(case, implementation):
+    layer = _joint_layer(case, implementation)
+    x = torch.tensor(np.array(case.x))
+    return {"y": torch.stack([layer[k](x) for k in range(case.n_layers)])}
+
+
+def _joint_layer(case, implementation):
     """Joint layers are made by name; the layer's own operands are then given the numbers."""
     rank = case.rank if isinstance(case.rank, int) else list(case.rank)
     layer = tltorch.FactorizedLinear(
@@ -80,8 +90,7 @@ def _joint(case, implementation):
             factor.copy_(torch.tensor(case.operands[f"factors.{k}"]))
         if case.bias is not None:
             layer.bias.copy_(torch.tensor(case.bias))
-    x = torch.tensor(np.array(case.x))
-    return {"y": torch.stack([layer[k](x) for k in range(case.n_layers)])}
+    return layer
 
 
 def found():
@@ -115,6 +124,69 @@ def table(results):
     return lines
 
 
+def drawn_by_tltorch(name, in_shape, out_shape, rank, std):
+    """The operands of a weight after ``normal_(0, std)``, which promises the standard deviation of the weight."""
+    kind = tltorch.FactorizedTensor if name == "tt" else tltorch.TensorizedTensor
+    shape = (*in_shape, *out_shape) if name == "tt" else (out_shape, in_shape)
+    n_ranks = {"cp": None, "tucker": len(in_shape) + len(out_shape), "tt": len(shape), "blocktt": len(in_shape)}[name]
+    ranks = rank if n_ranks is None else (rank,) * n_ranks if name == "tucker" else (1, *(rank,) * (n_ranks - 1), 1)
+    weight = kind.new(shape, rank=ranks, factorization=name).normal_(0, std)
+    named = {"cp": [getattr(weight, "weights", None)], "tucker": [getattr(weight, "core", None)]}.get(name, [])
+    theirs = [array.detach().numpy() for array in (*named, *weight.factors)]
+    if name == "tt":
+        return {f"cores.{k}": core for k, core in enumerate(theirs)}
+    layout = out_first(name, len(in_shape), len(out_shape))
+    return {key: array.transpose(np.argsort(axes)) for (key, axes), array in zip(layout, theirs, strict=True)}
+
+
+class Indexed:
+    """A weight of tltorch, of which parts are made dense."""
+
+    def __init__(self, case):
+        self.weight = _weight(case, [torch.tensor(operand) for operand in OUT_FIRST.operands(case)])
+
+    def __getitem__(self, key):
+        part = self.weight[key]
+        return (
+            part.to_matrix() if hasattr(part, "to_matrix") else part.to_tensor() if hasattr(part, "to_tensor") else part
+        )
+
+
+class Layers:
+    """Joint layers of tltorch, each on NumPy's arrays."""
+
+    def __init__(self, case):
+        self.layer = _joint_layer(case, "reconstructed")
+
+    def __getitem__(self, key):
+        single = self.layer[key]
+        return lambda x: single(torch.tensor(np.array(x)))
+
+
+def comparisons():
+    """What is wrong with how tltorch initializes and indexes: the judge, and what it says."""
+    torch.manual_seed(0)
+    found = [
+        (f"initialization of `{name}`", check_initialization(drawn_by_tltorch, formats=[name], stds=(1.0,)))
+        for name in INITIALIZED
+    ]
+    found += [(f"indexing of `{name}`", check_indexing(Indexed, formats=[name])) for name in FORMATS]
+    return [*found, ("joint layers of `cp`", check_joint_indexing(Layers, formats=["cp"]))]
+
+
+def table_of_comparisons(found):
+    """A row for each judge that finds something: how often, and the first of each kind of thing that it says."""
+    lines = ["| judged | fail | for instance |", "| --- | --- | --- |"]
+    for what, comparison in found:
+        kinds = {}
+        for failure in comparison.failures:
+            kinds.setdefault(failure.rpartition(": ")[2][:20], failure)
+        shown = "; ".join(" ".join(failure.split())[:120].rstrip() for failure in list(kinds.values())[:3])
+        if comparison.failures:
+            lines.append(f"| {what} | {len(comparison.failures)} of {comparison.n_cases} | {shown.replace('|', '/')} |")
+    return lines
+
+
 def main():
     argparse.ArgumentParser(description=__doc__).parse_args()
     results = found()
@@ -122,6 +194,8 @@ def main():
     print(f"tltorch {tltorch.__version__}, torch {torch.__version__}; {n_vectors} vectors, {len(FLAGS)} flags")
     print()
     print("\n".join(table(results)))
+    print()
+    print("\n".join(table_of_comparisons(comparisons())))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Cases that several tests share, drawn once."""
 
+import math
 from functools import lru_cache
 
 from tlinear import FactorizedLinear, micro
-from tlinear.errors import ShapeError
+from tlinear.errors import MemoryLimitError, ShapeError
 from tlinear.formats import find_format
 from tlinear.testing.check import drawn
 from tlinear.testing.strategies import cases
@@ -26,10 +27,29 @@ def varied_cases(n=50, **options):
 
 def by_layer(case, **options):
     """What tlinear's own layer makes of a case."""
+    return _results(case, _layer(case).with_options(**options))
+
+
+def in_small_chunks(case):
+    """The same within the least memory that can be had, and so a few samples at a time."""
+    layer = _layer(case)
+    limit = layer.plan(max(1, math.prod(case.batch_shape)), "training").peak_bytes
+    for share in (4, 2, 1):
+        try:
+            return _results(case, layer.with_options(memory_limit=limit // share))
+        except MemoryLimitError:
+            continue
+    return _results(case, layer)
+
+
+def _layer(case):
     weight = find_format(case.format).from_operands(dict(case.operands), len(case.in_shape), len(case.out_shape))
     if (weight.in_shape, weight.out_shape, case.n_layers) != (case.in_shape, case.out_shape, 1):
         raise ShapeError("The operands are not those of one layer of these modes.")
-    layer = FactorizedLinear.from_weight(weight, case.bias).with_options(**options)
+    return FactorizedLinear.from_weight(weight, case.bias)
+
+
+def _results(case, layer):
     y, pullback = layer.vjp(case.x)
     gradients = pullback(case.dy)
     named = {f"d{name.removeprefix('weight.')}": array for name, array in gradients.parameters.items()}

@@ -8,11 +8,11 @@ from testing.drawn import by_layer, by_micro, some_cases, varied_cases
 
 from tlinear.errors import FactorizationError, OptionError
 from tlinear.testing import check
-from tlinear.testing.check import Session
 from tlinear.testing.identities import IDENTITIES
 from tlinear.testing.implementation import Function
 from tlinear.testing.judge import Rules
 from tlinear.testing.mutants import MUTANTS, right
+from tlinear.testing.session import Session
 
 JOINT = {"n_layers": (1, 1, 2)}
 

@@ -1,26 +1,20 @@
-"""The judge finds nothing wrong with what is right.  The thorough profile looks at many cases."""
+"""The judge finds nothing wrong with what is right: here on a few cases, on many by testing/false_alarms.py."""
 
-import pytest
 from hypothesis import settings
-from testing.drawn import by_layer, by_micro
+from testing.drawn import by_micro
+from testing.false_alarms import accused, ours
 
 from tlinear.testing import check
 
-OPTIONS = [
-    {"implementation": "factorized"},
-    {"implementation": "reconstructed"},
-    {"memory": "recompute"},
-    {"optimize": "greedy"},
-]
+
+def test_of_the_layer_however_it_computes_nor_of_the_first_page():
+    sessions, n = accused(list(ours()), 3 * settings().max_examples, seed=1, max_modes=3)
+    for name, session in sessions.items():
+        assert not session.worst, (name, *map(str, session.worst.values()))
+        assert session.n_cases >= n // 7 - 1, name
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options.values()))
-def test_of_the_layer_however_it_computes(options):
-    n = settings().max_examples // 2
-    report = check(lambda case: by_layer(case, **options), max_examples=n, max_modes=3, seed=n)
+def test_of_complex_numbers_integers_and_fractions():
+    report = check(by_micro, dtypes=["complex64", "int64", "object"], max_examples=settings().max_examples, seed=1)
     assert report.passed, str(report)
-
-
-def test_of_the_first_page():
-    report = check(by_micro, max_examples=2 * settings().max_examples, seed=1)
-    assert report.passed, str(report)
+    assert {"exact", "certified", "bound"} <= set(report.coverage.tiers["y"])

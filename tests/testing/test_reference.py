@@ -79,7 +79,7 @@ def test_the_transpose_is_the_adjoint_of_the_conjugate(case, convention):
         np.testing.assert_array_equal(reference(case, name, convention), reference(other, name, there))
 
 
-@given(cases(dtypes=("float32", "float64", "complex64")))
+@given(cases(dtypes=("float16", "float32", "float64", "complex64")))
 def test_widening_changes_no_number(case):
     for (name, array), (_, wide) in zip(case.arrays(), widened(case).arrays(), strict=True):
         assert np.array_equal(np.asarray(wide, array.dtype), array), name

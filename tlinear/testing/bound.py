@@ -10,7 +10,8 @@ times, whatever the order of summation, with or without FMA.  K adds these up ov
 several orders of contraction, among them that which rebuilds the weight first; one more for a bias; three
 times as many for complex numbers, whose products are sums (ibid., section 3.6, with room).
 A product that underflows is off by half of the smallest subnormal number; what multiplies it later is at
-most the product of the largest entries.
+most the product of the largest entries.  Hardware that has no subnormal numbers, and flushes them to zero, is off
+by the smallest normal number instead, which is worth a warning.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tlinear.testing.reference import Sum
 __all__ = ["Bound", "bound_of", "roundings"]
 
 _TOO_MANY = 0.1
+_DOUBLE = 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,17 @@ class Bound:
         The largest error of each entry that rounding explains.
     typical : array
         ``sqrt(K) u`` times the sum of magnitudes: more is possible, but suspicious.
+    flushed : float
+        What may be added to the error where subnormal numbers are flushed to zero.
+    may_overflow : bool
+        Whether some order of contraction may meet a number that the arithmetic does not have.
     """
 
     n_roundings: int
     error: Array
     typical: Array
+    flushed: float
+    may_overflow: bool
 
 
 def bound_of(
@@ -78,12 +86,14 @@ def bound_of(
     u = arithmetic.unit_roundoff
     if count * u >= _TOO_MANY:
         return None
-    magnitudes = [total.magnitudes() for total in sums]
+    magnitudes = [total.magnitudes(np.float64) for total in sums]
     size = np.sum([np.asarray(total.value(), np.float64) for total in magnitudes], axis=0)
+    size *= 1.0 + _gamma(count + 1, _DOUBLE)  # which was itself computed in float64
     reach = sum(max(1, total.n_terms) * _reach(total) for total in magnitudes)
     underflow = count * arithmetic.smallest * reach
     error = (_gamma(count, u) + _gamma(count, of_reference)) * size + underflow
-    return Bound(count, error, math.sqrt(count) * u * size + underflow)
+    typical, flushed = math.sqrt(count) * u * size + underflow, count * arithmetic.smallest_normal * reach
+    return Bound(count, error, typical, flushed, reach >= arithmetic.largest)
 
 
 def roundings(total: Sum, *, is_complex: bool) -> int:

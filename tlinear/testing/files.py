@@ -8,6 +8,9 @@ lie in C order, the last axis running fastest.
 from __future__ import annotations
 
 import json
+import math
+import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +18,8 @@ import numpy as np
 
 from tlinear.arrays import Array
 from tlinear.errors import TLinearError, VectorError
+from tlinear.shapes import is_integer
+from tlinear.testing.arithmetic import judged_dtypes
 from tlinear.testing.case import Case
 from tlinear.testing.implementation import Failure, Outcome
 
@@ -27,6 +32,9 @@ __all__ = [
     "results_from_text",
     "text_of",
 ]
+
+_MOST_AXES = 64
+"""As many as NumPy has."""
 
 VERSION = 1
 """Of the specification: of the names, shapes and meaning of everything in a case."""
@@ -56,19 +64,22 @@ def array_from_json(stored: Any, dtype: np.dtype[Any], name: str) -> Array:
     if not isinstance(stored, Mapping) or not {"shape", "data"} <= set(stored):
         raise VectorError(f"{name} is no array. Give it as {{'shape': [..], 'data': [..]}}.")
     shape, data = stored["shape"], stored["data"]
-    if not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise VectorError(f"{name} has the shape {shape!r}. Give a list of sizes.")
+    if not isinstance(shape, list) or not all(is_integer(n) and n >= 0 for n in shape) or len(shape) > _MOST_AXES:
+        raise VectorError(f"{name} has the shape {_quoted(shape)}. Give a list of at most {_MOST_AXES} sizes.")
     if not isinstance(data, list):
         raise VectorError(f"{name} has entries of type {type(data).__name__}. Give a list of numbers.")
+    strange = next((entry for entry in data if type(entry) not in (int, float)), None)
+    if strange is not None or None in data:
+        raise VectorError(f"{name} holds what is no number: {_quoted(strange)}.")
+    per_entry = 2 if dtype.kind == "c" else 1
+    count = math.prod(shape) * per_entry
+    if len(data) != count:
+        raise VectorError(f"{name} of shape {_quoted(shape)} has {len(data)} numbers instead of {count}.")
     try:
         numbers = np.array([float(number) for number in data], np.float64)
-    except (TypeError, ValueError) as error:
-        raise VectorError(f"{name} holds what is no number: {error}.") from None
-    per_entry = 2 if dtype.kind == "c" else 1
-    count = int(np.prod(shape, dtype=int)) * per_entry
-    if len(numbers) != count:
-        raise VectorError(f"{name} of shape {shape} has {len(numbers)} numbers instead of {count}.")
-    with np.errstate(over="ignore"):
+    except OverflowError as error:
+        raise VectorError(f"{name} holds a number that no float64 is: {error}.") from None
+    with np.errstate(over="ignore", invalid="ignore"):
         return (numbers.view(np.complex128) if per_entry == 2 else numbers).astype(dtype).reshape(shape)
 
 
@@ -96,10 +107,12 @@ def case_from_json(stored: Mapping[str, Any]) -> Case:
         When something is missing, or does not fit.
     """
     try:
-        dtype = np.dtype(stored["dtype"])
+        (dtype,) = judged_dtypes([stored["dtype"]])
         arrays = {name: array_from_json(array, dtype, name) for name, array in stored["arrays"].items()}
         x, dy, bias = arrays.pop("x"), arrays.pop("dy"), arrays.pop("bias", None)
-        in_shape, out_shape = tuple(stored["in_shape"]), tuple(stored["out_shape"])
+        in_shape, out_shape = _sizes(stored, "in_shape"), _sizes(stored, "out_shape")
+        if not is_integer(stored["n_layers"]) or stored["n_layers"] < 1:
+            raise VectorError(f"n_layers={_quoted(stored['n_layers'])} must be an integer of at least 1.")
         moved = [name for name in arrays if name.startswith("tangent.")]
         tangents = {name.removeprefix("tangent."): arrays.pop(name) for name in moved} or None
         return Case(str(stored["format"]), in_shape, out_shape, arrays, x, dy, bias, stored["n_layers"], tangents)
@@ -107,8 +120,15 @@ def case_from_json(stored: Mapping[str, Any]) -> Case:
         raise VectorError(f"The case has no {error}. It needs all that `case_to_json` writes.") from None
     except VectorError:
         raise
-    except (TLinearError, TypeError, ValueError, AttributeError) as error:
+    except (TLinearError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise VectorError(f"The case does not fit together: {error}") from None
+
+
+def _sizes(stored: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    given = stored[name]
+    if not isinstance(given, list) or not given or not all(is_integer(n) and n > 0 for n in given):
+        raise VectorError(f"{name}={_quoted(given)} must be a list of the sizes of modes, each at least 1.")
+    return tuple(given)
 
 
 def text_of(cases: Sequence[Case]) -> str:
@@ -174,8 +194,11 @@ def results_from_text(text: str, cases: Sequence[Case]) -> list[Outcome]:
         else:
             n_axes = _whole(words[1:2], at, line)
             shape = [_whole([word], at, line) for word in words[2 : 2 + n_axes]]
-            stored = {"shape": shape, "data": words[2 + n_axes :]}
-            found[number][words[0]] = array_from_json(stored, cases[number].dtype, f"{words[0]} of case {number}")
+            name = f"{words[0]} of case {number}"
+            stored = {"shape": shape, "data": [_decimal_of(word, name) for word in words[2 + n_axes :]]}
+            if words[0] in found[number]:
+                raise VectorError(f"{name} is there twice.")
+            found[number][words[0]] = array_from_json(stored, cases[number].dtype, name)
     return [refused.get(number, arrays) for number, arrays in enumerate(found)]
 
 
@@ -203,9 +226,24 @@ def _json_lines(stored: Any, depth: int) -> Iterator[str]:
 
 
 def _whole(words: Sequence[str], at: int, line: str) -> int:
-    if not words or not words[0].isdigit():
+    if not words or not re.fullmatch("[0-9]{1,18}", words[0]):
         raise VectorError(f"Line {at} of the results, {line[:60]!r}, has no number where one is needed.")
     return int(words[0])
+
+
+def _decimal_of(word: str, name: str) -> float:
+    """The number that a word is, as C and its kin write it: without the underscores that Python allows."""
+    try:
+        if "_" in word:
+            raise ValueError(f"could not convert string to float: {word!r}")
+        return float(word)
+    except ValueError:
+        raise VectorError(f"{name} holds what is no number: {_quoted(word)}.") from None
+
+
+def _quoted(value: Any) -> str:
+    """What was found, in as many characters as a message can take."""
+    return reprlib.repr(value)
 
 
 def _words(*words: Any) -> str:

@@ -1,7 +1,7 @@
 """Identities that hold whatever is computed, so that they need no reference.
 
 They follow from the layer being affine in x, linear in each operand, and a sum of products.  All numbers
-are integers that are certified, so that both sides must be equal.
+are integers that are certified, or exact, so that both sides must be equal.
 """
 
 from __future__ import annotations
@@ -44,15 +44,18 @@ class Identity:
     broken: Callable[[Sequence[Case], Sequence[Arrays], Convention], Broken]
 
 
-def inner(a: Array, b: Array, convention: Convention) -> tuple[int, int]:
-    """``sum(conj(a) b)``, or ``sum(a b)``, of integers: the real and the imaginary part, exactly."""
+def inner(a: Array, b: Array, convention: Convention) -> tuple[Any, Any]:
+    """``sum(conj(a) b)``, or ``sum(a b)``, of integers or fractions: the real and the imaginary part, exactly."""
     (ar, ai), (br, bi) = _parts(a), _parts(b)
     if convention == "adjoint":
         ai = -ai
-    return int((ar * br - ai * bi).sum()), int((ar * bi + ai * br).sum())
+    return (ar * br - ai * bi).sum(), (ar * bi + ai * br).sum()
 
 
 def _parts(array: Array) -> tuple[Array, Array]:
+    """The real and the imaginary part, in Python's integers or fractions."""
+    if array.dtype.kind == "O":
+        return array, np.zeros(array.shape, object)
     whole = np.frompyfunc(int, 1, 1)
     real = np.asarray(whole(array.real), object)
     return real, np.asarray(whole(array.imag), object) if array.dtype.kind == "c" else np.zeros(array.shape, object)
@@ -83,16 +86,22 @@ def _euler(cases: Sequence[Case], results: Sequence[Arrays], convention: Convent
     return None
 
 
-def _other_x(case: Case, rng: np.random.Generator) -> Sequence[Case]:
-    return (replace(case, x=_like(rng, case.x), bias=None),)
+def _one_other(case: Case, rng: np.random.Generator) -> Sequence[Case]:
+    """Another x, or another array in the place of one operand."""
+    name = str(rng.choice(["x", *case.operands]))
+    other = _like(rng, case.x if name == "x" else case.operands[name])
+    return (replace(case.with_arrays({name: other}), bias=None),)
 
 
 def _adjoint(cases: Sequence[Case], results: Sequence[Arrays], convention: Convention) -> Broken:
-    if "dx" not in results[0]:
+    case, other = cases
+    moved = {"x": other.x, **other.operands}
+    name = next((name for name, array in {"x": case.x, **case.operands}.items() if moved[name] is not array), "x")
+    if f"d{name}" not in results[0]:
         return None
-    left = inner(results[0]["dx"], cases[1].x, convention)
-    right = inner(cases[0].dy, results[1]["y"], convention)
-    return None if left == right else ("dx", f"<dx, x'> is {left}, but <dy, f(x')> {right}")
+    left = inner(results[0][f"d{name}"], moved[name], convention)
+    right = inner(case.dy, results[1]["y"], convention)
+    return None if left == right else (f"d{name}", f"<d{name}, V> is {left}, but <dy, f(.., V, ..)> {right}")
 
 
 def _duality(cases: Sequence[Case], results: Sequence[Arrays], convention: Convention) -> Broken:
@@ -130,14 +139,24 @@ def _additive(cases: Sequence[Case], results: Sequence[Arrays], convention: Conv
 # ---------------------------------------------------------------------------------------------------------- gauge
 
 
-def _gauge(case: Case, rng: np.random.Generator) -> Sequence[Case] | None:
-    """Another basis for a bond of two operands; components in another order, and two signs, where more share it."""
+def _bonds(case: Case) -> dict[int, list[str]]:
+    """The labels of the ranks that several operands share, and which do."""
     modes = {BATCH, *case.joint_labels, *case.in_labels, *case.out_labels}
-    bonds = [label for label, size in case.sizes.items() if label not in modes and size > 1]
+    carriers = {
+        label: [name for name, labels in case.labels.items() if label in labels]
+        for label in case.sizes
+        if label not in modes
+    }
+    return {label: names for label, names in carriers.items() if len(names) > 1}
+
+
+def _gauge(case: Case, rng: np.random.Generator) -> Sequence[Case] | None:
+    """Another basis, of determinant 1, of a bond that two operands share; another order of one that more do."""
+    bonds = {label: names for label, names in _bonds(case).items() if case.sizes[label] > 1}
     if not bonds:
         return None
-    bond = int(rng.choice(bonds))
-    carriers = [name for name, labels in case.labels.items() if bond in labels]
+    bond = int(rng.choice(list(bonds)))
+    carriers = bonds[bond]
     axes = {name: case.labels[name].index(bond) for name in carriers}
     size = case.sizes[bond]
     if len(carriers) == 2:
@@ -149,20 +168,29 @@ def _gauge(case: Case, rng: np.random.Generator) -> Sequence[Case] | None:
         np.moveaxis(b, axes[second], 0)[i] -= np.moveaxis(b, axes[second], 0)[j]
         return (case.with_arrays({first: a, second: b}),)
     order = rng.permutation(size)
-    arrays = {name: np.take(case.operands[name], order, axes[name]) for name in carriers}
-    for name in carriers[:2]:
-        arrays[name] = -arrays[name]
-    return (case.with_arrays(arrays),)
+    return (case.with_arrays({name: np.take(case.operands[name], order, axes[name]) for name in carriers}),)
+
+
+def _scaled(case: Case, rng: np.random.Generator) -> Sequence[Case] | None:
+    """Powers of two, one for each component of a rank, that multiply one of its operands, or another."""
+    bonds = _bonds(case)
+    if not bonds:
+        return None
+    bond = int(rng.choice(list(bonds)))
+    powers = 2 ** rng.integers(0, 3, case.sizes[bond]) * rng.choice([-1, 1], case.sizes[bond])
+
+    def scaled(name: str) -> Case:
+        array, axis = case.operands[name], case.labels[name].index(bond)
+        shape = [-1 if k == axis else 1 for k in range(array.ndim)]
+        return case.with_arrays({name: array * powers.astype(array.dtype).reshape(shape)})
+
+    first, second = rng.choice(bonds[bond], 2, replace=False)
+    return scaled(str(first)), scaled(str(second))
 
 
 def _padded(case: Case, rng: np.random.Generator) -> Sequence[Case] | None:
     """One more component of a rank, of zeros."""
-    modes = {BATCH, *case.joint_labels, *case.in_labels, *case.out_labels}
-    carried: dict[int, int] = {}
-    for labels in case.labels.values():
-        for label in labels:
-            carried[label] = carried.get(label, 0) + 1
-    bonds = [label for label in case.sizes if label not in modes and carried[label] > 1]
+    bonds = list(_bonds(case))
     if not bonds:
         return None
     bond = int(rng.choice(bonds))
@@ -175,8 +203,10 @@ def _padded(case: Case, rng: np.random.Generator) -> Sequence[Case] | None:
 
 
 def _same_outside(cases: Sequence[Case], results: Sequence[Arrays], convention: Convention) -> Broken:
+    """The last two, of which one may be the case itself, have the same weight."""
+    one, other = results[-2:]
     for name in ("y", "dx", "dbias"):
-        if name in results[0] and name in results[1] and not np.array_equal(results[0][name], results[1][name]):
+        if name in one and name in other and not np.array_equal(one[name], other[name]):
             return name, f"{name} changes, although the weight does not"
     return None
 
@@ -212,42 +242,61 @@ def _concatenated(cases: Sequence[Case], results: Sequence[Arrays], convention: 
 
 
 def _modes_permuted(case: Case, rng: np.random.Generator) -> Sequence[Case] | None:
-    """The input modes in another order: in x, and in what carries them."""
-    n = len(case.in_shape)
-    if case.format not in ("cp", "tucker", "dense") or n < 2:
+    """The first mode of each side made the last: in x, dy and the bias, and in what carries the modes."""
+    n, m, joint = len(case.in_shape), len(case.out_shape), len(case.joint_labels)
+    if case.format not in ("cp", "tucker", "dense") or max(n, m) < 2:
         return None
-    order = [int(k) for k in rng.permutation(n)]
-    shape = tuple(case.in_shape[k] for k in order)
-    lead = len(case.batch_shape)
-    x = case.x.reshape(*case.batch_shape, *case.in_shape)
-    x = x.transpose(*range(lead), *(lead + k for k in order)).reshape(case.x.shape)
-    joint = len(case.joint_labels)
-    moved = [*range(joint), *(joint + k for k in order)]
+    ins, outs = _first_last(n), _first_last(m)
+    moved = [*range(joint), *(joint + k for k in ins), *(joint + n + k for k in outs)]
     operands = dict(case.operands)
-    if case.format == "dense":
-        tensor = case.operands["tensor"]
-        operands["tensor"] = tensor.transpose(*moved, *range(len(moved), tensor.ndim))
-    else:
-        operands |= {f"factors.{new}": case.operands[f"factors.{old}"] for new, old in enumerate(moved)}
-        if case.format == "tucker":
-            core = case.operands["core"]
-            operands["core"] = core.transpose(*moved, *range(len(moved), core.ndim))
-    return (replace(case, in_shape=shape, operands=operands, x=x),)
+    for name in {"tensor", "core"} & set(operands):
+        operands[name] = operands[name].transpose(moved)
+    for new, old in enumerate(moved):
+        if f"factors.{old}" in operands:
+            operands[f"factors.{new}"] = case.operands[f"factors.{old}"]
+    bias = None if case.bias is None else _reordered(case.bias, case.out_shape, outs)
+    return (
+        replace(
+            case,
+            in_shape=tuple(case.in_shape[k] for k in ins),
+            out_shape=tuple(case.out_shape[k] for k in outs),
+            operands=operands,
+            x=_reordered(case.x, case.in_shape, ins),
+            dy=_reordered(case.dy, case.out_shape, outs),
+            bias=bias,
+        ),
+    )
 
 
-def _same_output(cases: Sequence[Case], results: Sequence[Arrays], convention: Convention) -> Broken:
-    if not np.array_equal(results[0]["y"], results[1]["y"]):
-        return "y", "y changes, although x and the weight have their modes in the same other order"
+def _reordered(array: Array, shape: Sequence[int], order: Sequence[int]) -> Array:
+    """The last axis, whose entries are those of modes, with the modes in another order."""
+    lead = array.shape[:-1]
+    axes = (*range(len(lead)), *(len(lead) + k for k in order))
+    return array.reshape(*lead, *shape).transpose(axes).reshape(array.shape)
+
+
+def _first_last(n: int) -> list[int]:
+    return [*range(1, n), 0]
+
+
+def _same_but_for_order(cases: Sequence[Case], results: Sequence[Arrays], convention: Convention) -> Broken:
+    case = cases[0]
+    for name, shape in (("y", case.out_shape), ("dx", case.in_shape)):
+        if name in results[0] and name in results[1]:
+            moved = _reordered(results[0][name], shape, _first_last(len(shape)))
+            if not np.array_equal(moved, results[1][name]):
+                return name, f"{name} changes, although everything has its modes in the same other order"
     return None
 
 
 # ---------------------------------------------------------------------------------------------------- joint layers
 
 
-def _one_of_joint(case: Case, rng: np.random.Generator) -> Sequence[Case] | None:
-    if case.n_layers == 1:
-        return None
-    j = int(rng.integers(case.n_layers))
+def _each_of_joint(case: Case, rng: np.random.Generator) -> Sequence[Case] | None:
+    return None if case.n_layers == 1 else [_one_of_joint(case, j) for j in range(case.n_layers)]
+
+
+def _one_of_joint(case: Case, j: int) -> Case:
     operands = dict(case.operands)
     match case.format:
         case "cp":
@@ -258,12 +307,10 @@ def _one_of_joint(case: Case, rng: np.random.Generator) -> Sequence[Case] | None
         case "tt" | "blocktt":
             single = _shifted(operands, "cores.")
             single["cores.0"] = np.tensordot(operands["cores.0"][:, j], single["cores.0"], 1)
-        case "dense":
-            single = {"tensor": operands["tensor"][j]}
         case _:
-            return None
+            single = {"tensor": operands["tensor"][j]}
     bias = None if case.bias is None else case.bias[j]
-    return (replace(case, operands=single, dy=case.dy[j], bias=bias, n_layers=1),)
+    return replace(case, operands=single, dy=case.dy[j], bias=bias, n_layers=1)
 
 
 def _shifted(operands: Mapping[str, Array], prefix: str) -> dict[str, Any]:
@@ -271,32 +318,51 @@ def _shifted(operands: Mapping[str, Array], prefix: str) -> dict[str, Any]:
     return {f"{prefix}{k - 1}": operands[f"{prefix}{k}"] for k in range(1, count)}
 
 
-def _is_slice(cases: Sequence[Case], results: Sequence[Arrays], convention: Convention) -> Broken:
-    single = results[1]["y"]
-    if any(np.array_equal(row, single) for row in results[0]["y"]):
-        return None
-    return "y", "the layer taken out of the joint ones computes what none of them does"
+def _are_slices(cases: Sequence[Case], results: Sequence[Arrays], convention: Convention) -> Broken:
+    joint, *singles = results
+    for name in ("y", "dbias"):
+        for j, single in enumerate(singles):
+            if name in joint and name in single and not np.array_equal(joint[name][j], single[name]):
+                return name, f"{name} of layer {j} is another when the layer is taken out of the joint ones"
+    if all("dx" in found for found in results):
+        total = sum(single["dx"] for single in singles)
+        if not np.array_equal(joint["dx"], total):
+            return "dx", "dx is not the sum of those of the layers, taken out of the joint ones"
+    return None
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
 
 
 def _like(rng: np.random.Generator, array: Array) -> Array:
-    drawn = rng.integers(-1, 2, array.shape).astype(np.float64)
-    if array.dtype.kind == "c":
-        drawn = drawn + 1j * rng.integers(-1, 2, array.shape)
-    return drawn.astype(array.dtype)
+    drawn = rng.integers(-1, 2, array.shape)
+    if array.dtype.kind == "O":
+        return drawn.astype(object)
+    return (drawn + 1j * rng.integers(-1, 2, array.shape) if array.dtype.kind == "c" else drawn).astype(array.dtype)
 
 
 IDENTITIES = (
     Identity("euler", "<d_k, G_k> = <dy, y - bias> for x and every operand", _none, _euler),
-    Identity("adjoint", "<dx, x'> = <dy, f(x')> without the bias", _other_x, _adjoint),
+    Identity(
+        "adjoint",
+        "<d_k, V> = <dy, f(.., V, ..)> without the bias, V in the place of x or any operand",
+        _one_other,
+        _adjoint,
+    ),
     Identity("duality", "<dy, jvp> = the sum of <d_k, tangent_k> over x, every operand and the bias", _none, _duality),
     Identity("affine", "f(x) + f(x') - bias = f(x + x')", _x_summed, _additive),
     Identity("multilinear", "f is linear in every operand", _operand_summed, _additive),
-    Identity("gauge", "another basis of a bond changes nothing", _gauge, _same_outside),
+    Identity(
+        "gauge", "another basis of a rank, or another order of its components, changes nothing", _gauge, _same_outside
+    ),
+    Identity("scaling", "what multiplies one operand may multiply another along their rank", _scaled, _same_outside),
     Identity("padding", "zeros in one more component of a rank change nothing", _padded, _same_outside),
     Identity("batch", "samples are independent, and gradients of parameters are sums over them", _split, _concatenated),
-    Identity("modes", "the order of the input modes does not matter to CP and Tucker", _modes_permuted, _same_output),
-    Identity("joint", "each of several joint layers is a single layer", _one_of_joint, _is_slice),
+    Identity(
+        "modes",
+        "the order of the modes of a side does not matter to CP and Tucker",
+        _modes_permuted,
+        _same_but_for_order,
+    ),
+    Identity("joint", "each of several joint layers is a single layer", _each_of_joint, _are_slices),
 )

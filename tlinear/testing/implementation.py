@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from tlinear.arrays import Array
 from tlinear.errors import OptionError
 from tlinear.testing.case import Case, Results
 from tlinear.testing.judge import Rules, judge
-from tlinear.testing.verdict import Finding, Verdict
+from tlinear.testing.verdict import Finding, Verdict, as_arrays
 
-__all__ = ["Failure", "Function", "Implementation", "Outcome", "find_function", "verdict_of"]
+__all__ = [
+    "Failure",
+    "Function",
+    "Implementation",
+    "Outcome",
+    "find_function",
+    "find_module",
+    "shared_memory",
+    "verdict_of",
+]
 
 
 @dataclass(frozen=True)
@@ -67,17 +78,26 @@ class Function:
 
     def run(self, cases: Sequence[Case]) -> list[Outcome]:
         """The results of each case, or why there are none."""
-        return [self._one(case) for case in cases]
+        outcomes, kept = [], []
+        for case in cases:
+            outcomes.append(self._one(case))
+            kept.append(_copied(outcomes[-1]))
+        for number, copies in enumerate(kept):
+            now = _readable(outcomes[number])
+            changed = [name for name, copy in copies.items() if not _equal(copy, now.get(name))]
+            if changed:
+                outcomes[number] = Failure(f"a later call changes {changed[0]}, which it returned before")
+        return outcomes
 
     def _one(self, case: Case) -> Outcome:
         before = [array.copy() for _, array in case.arrays()]
         given = case if self.namespace is None else case.map(self._converted)
         try:
             results = self.function(given)
-        except Exception as error:  # whatever an implementation raises is its verdict
+        except (Exception, SystemExit) as error:  # whatever an implementation raises is its verdict
             return Failure(f"it raised {type(error).__name__}: {error}")
         for (name, array), copy in zip(case.arrays(), before, strict=True):
-            if not np.array_equal(array, copy, equal_nan=True):
+            if not _equal(array, copy):
                 return Failure(f"it changed {name}, which it was given")
         return results
 
@@ -92,6 +112,33 @@ def verdict_of(case: Case, outcome: Outcome, rules: Rules) -> Verdict:
     return judge(case, outcome, rules)
 
 
+def shared_memory(case: Case, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """Which results lie in the memory of which arrays of the case."""
+    if isinstance(outcome, Mapping):
+        for name, array in _readable(outcome).items():
+            for other, given in case.arrays():
+                if np.may_share_memory(array, given) and np.shares_memory(array, given):
+                    yield name, other
+
+
+def _readable(outcome: Any) -> dict[str, Array]:
+    """Those results that are arrays."""
+    found: dict[str, Array] = {}
+    for name, value in outcome.items() if isinstance(outcome, Mapping) else ():
+        with contextlib.suppress(TypeError):
+            found |= as_arrays({str(name): value})
+    return found
+
+
+def _copied(outcome: Any) -> dict[str, Array]:
+    return {name: array.copy() for name, array in _readable(outcome).items()}
+
+
+def _equal(one: Array, other: Array | None) -> bool:
+    """Whether nothing differs; NaN is like NaN."""
+    return other is not None and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+
+
 def find_function(given: str) -> Any:
     """The function of ``module:name``, which may lie in the current directory.
 
@@ -101,15 +148,31 @@ def find_function(given: str) -> Any:
         When there is none.
     """
     module, _, name = given.partition(":")
-    if not name:
+    if not module or not name:
         raise OptionError(f"{given!r} names no function. Give it as module:function, such as my_layer:run.")
-    sys.path.insert(0, "")
     try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(f"{given!r} cannot be imported: {error}.") from None
-    finally:
-        sys.path.remove("")
+        function = getattr(find_module(module), name)
+    except (OptionError, AttributeError) as error:
+        raise OptionError(f"{given!r} cannot be imported: {str(error).rstrip('.')}.") from None
     if not callable(function):
         raise OptionError(f"{given!r} is of type {type(function).__name__}, and cannot be called.")
     return function
+
+
+def find_module(name: str) -> Any:
+    """A module by its name, which may lie in the current directory.
+
+    Raises
+    ------
+    OptionError
+        When there is none, or it raises something.
+    """
+    sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        why = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise OptionError(f"there is no importing {name!r}: {why.rstrip('.')}.") from None
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove("")

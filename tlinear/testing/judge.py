@@ -13,9 +13,10 @@ import numpy as np
 from tlinear.arrays import Array
 from tlinear.errors import OptionError
 from tlinear.testing.arithmetic import Arithmetic, arithmetic_of
-from tlinear.testing.bound import bound_of
+from tlinear.testing.bound import Bound, bound_of
 from tlinear.testing.case import Case
 from tlinear.testing.certificate import is_certified
+from tlinear.testing.exact import first_difference, is_exact
 from tlinear.testing.reference import Convention, reference, sums_of, widened
 from tlinear.testing.verdict import Finding, Tier, Verdict, as_arrays
 
@@ -52,7 +53,7 @@ class Rules:
     def arithmetic(self, case: Case) -> Arithmetic:
         """How the implementation of a case may round."""
         given, u = arithmetic_of(case.dtype), self.unit_roundoff
-        return given if u is None else Arithmetic(math.floor(-math.log2(u)), u, given.smallest)
+        return given if u is None else replace(given, bits=math.floor(-math.log2(u)), unit_roundoff=u)
 
 
 _PLAIN = Rules()
@@ -122,16 +123,15 @@ def _judge_one(case: Case, name: str, value: Any, rules: Rules) -> Verdict:
     if found.shape != shape:
         verdict.findings.append(Finding(case, name, "form", f"it has shape {found.shape} instead of {shape}."))
         return verdict
-    if case.dtype.kind in "fc" and found.dtype != case.dtype:
-        verdict.findings.append(Finding(case, name, "form", f"its dtype is {found.dtype} instead of {case.dtype}."))
-        return verdict
-    if case.dtype.kind not in "fc":
+    if is_exact(case.dtype):
         verdict.judged[name] = "exact"
         expected = reference(case, name, rules.convention)
         verdict.findings += _unequal(case, name, "exact", (expected, found), "an exact number differs.")
         return verdict
-    arithmetic = rules.arithmetic(case)
-    if is_certified(case, name, arithmetic.bits):
+    if found.dtype != case.dtype:
+        verdict.findings.append(Finding(case, name, "form", f"its dtype is {found.dtype} instead of {case.dtype}."))
+        return verdict
+    if is_certified(case, name, rules.arithmetic(case).bits):
         verdict.judged[name] = "certified"
         expected = _certified(case, name, rules.convention)
         message = "an integer that no rounding touches differs."
@@ -141,47 +141,55 @@ def _judge_one(case: Case, name: str, value: Any, rules: Rules) -> Verdict:
     return verdict
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=1024)
 def _certified(case: Case, name: str, convention: Convention) -> Array:
-    """What a certified result must be; remembered, for an implementation is asked for the same case again."""
+    """What a certified result must be; remembered, for a case is often judged again."""
     wide = case.map(lambda array: array.astype(np.complex128 if array.dtype.kind == "c" else np.float64))
     return reference(wide, name, convention).astype(case.dtype)
 
 
-def _within_bound(case: Case, name: str, found: Array, rules: Rules) -> Verdict:
-    verdict, arithmetic = Verdict(), rules.arithmetic(case)
+@lru_cache(maxsize=1024)
+def _expected(case: Case, name: str, rules: Rules) -> tuple[Array, Bound | None]:
+    """What a result is in wider arithmetic, and how far it may be off; remembered, too."""
     wide = widened(case)
     sums, expected = sums_of(wide, name, rules.convention), reference(wide, name, rules.convention)
-    exact = expected.dtype.kind == "O"
-    of_reference = 0.0 if exact else float(np.finfo(expected.dtype).eps) / 2
-    is_complex = case.dtype.kind == "c"
+    of_reference = 0.0 if is_exact(expected.dtype) else float(np.finfo(expected.dtype).eps) / 2
+    is_complex, arithmetic = case.dtype.kind == "c", rules.arithmetic(case)
     bound = bound_of(sums, arithmetic, is_complex=is_complex, terms=rules.terms, of_reference=of_reference)
+    return expected, bound
+
+
+def _within_bound(case: Case, name: str, found: Array, rules: Rules) -> Verdict:
+    verdict = Verdict()
+    expected, bound = _expected(case, name, rules)
     if bound is None:
         verdict.not_judged[name] = "so many roundings that no error can be told from them"
         return verdict
     verdict.judged[name] = "bound"
     error = np.asarray(abs(found.astype(expected.dtype) - expected), np.float64)
     most, typical = bound.error.reshape(found.shape), bound.typical.reshape(found.shape)
-    wrong = ~(error <= most)
+    overflown = ~np.isfinite(found) & bound.may_overflow
+    wrong = ~((error <= most + bound.flushed) | overflown)
     if wrong.any():
         excess = np.where(np.isnan(error), np.inf, error - most)
         index = np.unravel_index(int(np.argmax(np.where(wrong, excess, -np.inf))), found.shape)
         message = f"it is off by {error[index]:.3g}; {bound.n_roundings} roundings explain {most[index]:.3g} at most."
         blank = Finding(case, name, "bound", message)
         verdict.findings.append(_at(blank, expected, found, index))
-    elif np.any(error > typical):
-        worst = float(np.max(error / np.where(typical > 0, typical, np.inf)))
-        verdict.warnings.append(f"{name} is off by {worst:.2g} times what is usual: {case}")
+        return verdict
+    if overflown.any():
+        verdict.warnings[f"{name} overflows"] = f"{name} overflows, as it may in some order of contraction: {case}"
+    if np.any((error > most) & ~overflown):
+        verdict.warnings[f"{name} flushed"] = f"{name} takes subnormal numbers for zero: {case}"
+    elif np.any((error > typical) & ~overflown):
+        worst = float(np.max(np.where(overflown, 0.0, error) / np.where(typical > 0, typical, np.inf)))
+        verdict.warnings[f"{name} unusual"] = f"{name} is off by {worst:.2g} times what is usual: {case}"
     return verdict
 
 
 def _unequal(case: Case, name: str, tier: Tier, arrays: tuple[Array, Array], message: str) -> list[Finding]:
-    expected, found = arrays
-    wrong = ~np.asarray(expected == found, bool)
-    if not wrong.any():
-        return []
-    index = np.unravel_index(int(np.argmax(wrong)), found.shape)
-    return [_at(Finding(case, name, tier, message), expected, found, index)]
+    index = first_difference(*arrays)
+    return [] if index is None else [_at(Finding(case, name, tier, message), *arrays, index)]
 
 
 def _at(finding: Finding, expected: Array, found: Array, index: tuple[Any, ...]) -> Finding:

@@ -76,7 +76,7 @@ class Layout:
         >>> [operand.shape for operand in OUT_FIRST.operands(case)]
         [(1, 3, 2, 4), (4, 6, 5, 1)]
         """
-        return [np.ascontiguousarray(case.operands[name].transpose(axes)) for name, axes in self.axes(case)]
+        return [np.array(case.operands[name].transpose(axes), order="C") for name, axes in self.axes(case)]
 
     def x(self, case: Case) -> Array:
         """The input."""
@@ -100,10 +100,11 @@ class Layout:
             Of their operands, in their order.
         """
         found = as_arrays({"y": y})
-        found["y"] = found["y"].reshape(*case.batch_shape, -1) if self.features_apart else found["y"]
+        if self.features_apart:
+            found["y"] = found["y"].reshape(*case.batch_shape, case.out_features)
         if dx is not None:
             array = as_arrays({"dx": dx})["dx"]
-            found["dx"] = array.reshape(*case.batch_shape, -1) if self.features_apart else array
+            found["dx"] = array.reshape(*case.batch_shape, case.in_features) if self.features_apart else array
         if dbias is not None and case.bias is not None:
             found |= as_arrays({"dbias": dbias})
         for gradient, (name, axes) in zip(gradients or (), self.axes(case), strict=gradients is not None):

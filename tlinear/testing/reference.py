@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,8 +19,9 @@ from tlinear import micro
 from tlinear.arrays import Array
 from tlinear.contraction.network import BATCH, Labels
 from tlinear.testing.case import Case
+from tlinear.testing.exact import in_fractions
 
-__all__ = ["Convention", "Sum", "in_fractions", "reference", "sum_of", "sums_of", "widened"]
+__all__ = ["Convention", "Sum", "reference", "sum_of", "sums_of", "widened"]
 
 Convention: TypeAlias = Literal["adjoint", "transpose"]
 
@@ -54,10 +54,15 @@ class Sum(NamedTuple):
         """How many products are summed for each entry of the result."""
         return math.prod(size for label, size in self.sizes.items() if label not in self.out)
 
-    def magnitudes(self) -> Sum:
-        """The same sum of absolute values; of ``|re| + |im|`` for complex numbers, which is no less."""
-        arrays = [(_magnitude(array), labels) for array, labels in self.arrays]
-        return Sum(arrays, self.out, None if self.bias is None else _magnitude(self.bias))
+    def magnitudes(self, dtype: type[np.floating] | None = None) -> Sum:
+        """The same sum of absolute values, in a dtype; of ``|re| + |im|`` for complex numbers, which is no less."""
+
+        def magnitude(array: Array) -> Array:
+            found = np.abs(array.real) + np.abs(array.imag) if array.dtype.kind == "c" else np.abs(array)
+            return found if dtype is None else found.astype(dtype)
+
+        arrays = [(magnitude(array), labels) for array, labels in self.arrays]
+        return Sum(arrays, self.out, None if self.bias is None else magnitude(self.bias))
 
     def value(self) -> Array:
         """The result."""
@@ -135,20 +140,12 @@ def reference(case: Case, result: str, convention: Convention = "adjoint") -> Ar
 
 
 def widened(case: Case) -> Case:
-    """The same numbers in the widest arithmetic at hand: fractions where that is no wider than float64."""
-    if case.dtype.kind == "c":
-        return case.map(lambda array: array.astype(np.clongdouble))
-    if case.dtype.itemsize < 8 or np.finfo(np.longdouble).eps < np.finfo(np.float64).eps:
-        return case.map(lambda array: array.astype(np.longdouble))
+    """The same numbers in wider arithmetic: float64 of float32, long doubles of float64, and where they are no longer
+    fractions; a complex number has no more than the machine has.
+    """
+    is_complex, is_double = case.dtype.kind == "c", case.dtype in (np.float64, np.complex128)
+    if not is_double:
+        return case.map(lambda array: array.astype(np.complex128 if is_complex else np.float64))
+    if is_complex or np.finfo(np.longdouble).eps < np.finfo(np.float64).eps:
+        return case.map(lambda array: array.astype(np.clongdouble if is_complex else np.longdouble))
     return case.map(in_fractions)
-
-
-def in_fractions(array: Array) -> Array:
-    """Real numbers as Python's fractions."""
-    exact = np.empty(array.shape, object)
-    exact.ravel()[:] = [Fraction(float(value)) for value in array.ravel()]
-    return exact
-
-
-def _magnitude(array: Array) -> Array:
-    return np.abs(array.real) + np.abs(array.imag) if array.dtype.kind == "c" else np.abs(array)

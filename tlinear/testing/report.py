@@ -12,7 +12,7 @@ from tlinear.testing.verdict import Finding, Verdict
 __all__ = ["Coverage", "Report"]
 
 _MOST_SHOWN = 5
-_ASPECTS = ("format", "modes", "dtype", "batch axes", "bias", "layers")
+_ASPECTS = ("format", "order", "dtype", "batch axes", "bias", "layers")
 
 
 @dataclass
@@ -21,38 +21,53 @@ class Coverage:
 
     Attributes
     ----------
-    cases : dict of str to Counter
-        For each aspect, how many cases had each value of it.
+    combinations : Counter
+        How many cases had each combination of format, order, dtype, batch axes, bias and layers.
     tiers : dict of str to Counter
         For each kind of result, how many were judged by which tier, or not at all.
+    n_judged : int
+        How many results were judged.
     """
 
-    cases: dict[str, Counter[str]] = field(default_factory=lambda: {aspect: Counter() for aspect in _ASPECTS})
+    combinations: Counter[tuple[str, ...]] = field(default_factory=Counter)
     tiers: dict[str, Counter[str]] = field(default_factory=dict)
+    n_judged: int = 0
 
     def count(self, case: Case, verdict: Verdict) -> None:
         """Count one case."""
         batch = f"{len(case.batch_shape)}{', empty' if 0 in case.batch_shape else ''}"
-        values = (
+        self.combinations[
             case.format,
-            f"{len(case.in_shape)}+{len(case.out_shape)}",
+            str(len(case.in_shape) + len(case.out_shape)),
             str(case.dtype),
             batch,
             "no" if case.bias is None else "yes",
             str(case.n_layers),
-        )
-        for aspect, value in zip(_ASPECTS, values, strict=True):
-            self.cases[aspect][value] += 1
-        for result, tier in verdict.judged.items():
+        ] += 1
+        self.n_judged += len(verdict.judged) + len(verdict.findings)
+        for result, tier in (*verdict.judged.items(), *verdict.not_judged.items()):
             self.tiers.setdefault(kind_of(result), Counter())[tier] += 1
-        for result, why in verdict.not_judged.items():
-            self.tiers.setdefault(kind_of(result), Counter())[why] += 1
+
+    def of(self, aspect: str) -> dict[str, Counter[str]]:
+        """For each value of an aspect, such as 'dtype', how many cases of each format had it."""
+        at = _ASPECTS.index(aspect)
+        found: dict[str, Counter[str]] = {
+            value: Counter() for value in sorted({each[at] for each in self.combinations})
+        }
+        for combination, n in self.combinations.items():
+            found[combination[at]][combination[0]] += n
+        return found
 
     def __str__(self) -> str:
-        lines = [
-            f"  {aspect:<11}" + ", ".join(f"{value}: {n}" for value, n in sorted(counts.items()))
-            for aspect, counts in self.cases.items()
-        ]
+        formats = list(self.of("format"))
+        width = max(map(len, ("blocktt", *formats)))
+        lines = ["  " + " " * 21 + " ".join(f"{name:>{width}}" for name in formats)]
+        for aspect in _ASPECTS[1:]:
+            lines += [
+                f"  {'' if k else aspect:<11}{value:<10}" + " ".join(f"{counts[name]:>{width}}" for name in formats)
+                for k, (value, counts) in enumerate(self.of(aspect).items())
+            ]
+        lines.append(f"  {len(self.combinations)} combinations of {', '.join(_ASPECTS)}")
         lines += [
             f"  {result:<11}" + ", ".join(f"{tier}: {n}" for tier, n in counts.most_common())
             for result, counts in self.tiers.items()
@@ -72,7 +87,7 @@ class Report:
     failures : tuple of Finding
         What is wrong, each shown by the smallest case that was found.
     warnings : tuple of str
-        What is possible, but suspicious.
+        What is possible, but suspicious: one line for each kind of it.
     coverage : Coverage
     source : str
         Where the cases come from, such as 'seed 0', which gives the same again.
@@ -87,16 +102,18 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.failures
+        """Whether something was judged, and nothing is wrong."""
+        return not self.failures and self.coverage.n_judged > 0
 
     def __str__(self) -> str:
-        verdict = "passed" if self.passed else "FAILED"
+        verdict = "passed" if self.passed else "FAILED" if self.failures else "could not be judged"
         lines = [f"{self.name} {verdict}: {self.n_cases} cases, {self.source}"]
         for failure in self.failures:
             lines += ["", str(failure)]
         if self.warnings:
-            lines += ["", f"{len(self.warnings)} warnings, of which the first:", *self.warnings[:_MOST_SHOWN]]
+            shown = list(self.warnings[:_MOST_SHOWN])
+            left = len(self.warnings) - len(shown)
+            lines += ["", "possible, but suspicious:", *shown, *([f"and {left} kinds more"] if left else [])]
         return "\n".join([*lines, "", "judged:", str(self.coverage)])
 
 

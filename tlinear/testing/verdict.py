@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -76,8 +77,8 @@ class Verdict:
     ----------
     findings : list of Finding
         What is wrong; empty if nothing is.
-    warnings : list of str
-        What is possible, but suspicious.
+    warnings : dict of str to str
+        What is possible, but suspicious: for each kind of it, one that shows it.
     judged : dict of str to str
         The tier by which each result was judged.
     not_judged : dict of str to str
@@ -85,7 +86,7 @@ class Verdict:
     """
 
     findings: list[Finding] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: dict[str, str] = field(default_factory=dict)
     judged: dict[str, Tier] = field(default_factory=dict)
     not_judged: dict[str, str] = field(default_factory=dict)
 
@@ -97,7 +98,7 @@ class Verdict:
     def add(self, other: Verdict) -> None:
         """Say what another says too."""
         self.findings += other.findings
-        self.warnings += other.warnings
+        self.warnings |= {kind: text for kind, text in other.warnings.items() if kind not in self.warnings}
         self.judged |= other.judged
         self.not_judged |= other.not_judged
 
@@ -118,12 +119,12 @@ def as_arrays(results: Mapping[str, Any]) -> dict[str, Array]:
 
 
 def _as_array(name: str, value: Any) -> Array:
-    for read in (np.asarray, np.from_dlpack, _detached):
+    for read in (np.asarray, _detached, _fetched, np.from_dlpack):
         try:
             array = read(value)
-        except (TypeError, RuntimeError, ValueError, AttributeError, BufferError):
+        except Exception:  # whatever another library raises, it is no array for this reader
             continue
-        if array.dtype.kind in "biufc" or (array.dtype.kind == "O" and array.size and _is_number(array.flat[0])):
+        if array.dtype.kind in "biufc" or (array.dtype.kind == "O" and all(map(_is_number, array.flat))):
             return array
     raise TypeError(f"{name} is of type {type(value).__name__}, which is no array of numbers")
 
@@ -132,5 +133,10 @@ def _detached(value: Any) -> Array:
     return np.asarray(value.detach().cpu().resolve_conj().numpy())
 
 
+def _fetched(value: Any) -> Array:
+    """From a GPU, as CuPy has it."""
+    return np.asarray(value.get())
+
+
 def _is_number(value: Any) -> bool:
-    return hasattr(value, "__add__") and not isinstance(value, (str, bytes, list, tuple))
+    return isinstance(value, numbers.Number)

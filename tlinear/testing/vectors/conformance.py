@@ -11,20 +11,25 @@ import numpy as np
 from tlinear.arrays import DType
 from tlinear.errors import OptionError, ProgramError
 from tlinear.formats import FORMATS
-from tlinear.testing.arithmetic import arithmetic_of
+from tlinear.testing.arithmetic import arithmetic_of, judged_dtypes
 from tlinear.testing.case import Case, Results
-from tlinear.testing.check import Session
+from tlinear.testing.check import check_choices
+from tlinear.testing.exact import in_fractions, is_exact
 from tlinear.testing.implementation import Failure, Function, Implementation
 from tlinear.testing.judge import Rules
 from tlinear.testing.reference import Convention
 from tlinear.testing.report import Report
+from tlinear.testing.session import Session
 from tlinear.testing.strategies import DTYPES
 from tlinear.testing.vectors.corpus import FLAGS, corpus
 from tlinear.testing.vectors.invalid import InvalidVector
 from tlinear.testing.vectors.vector import Vector
 from tlinear.testing.verdict import Finding
 
-__all__ = ["case_in", "check_vectors"]
+__all__ = ["case_in", "check_vectors", "refused"]
+
+_OF_SHELLS = 126
+"""From here on a shell says that it has not found a program, or that one was killed."""
 
 
 def check_vectors(
@@ -67,6 +72,7 @@ def check_vectors(
     (True, 'test vectors')
     """
     wanted = tuple(FORMATS) if formats is None else formats
+    check_choices(wanted, n_layers)
     chosen = [
         vector
         for vector in (corpus() if vectors is None else vectors)
@@ -75,31 +81,31 @@ def check_vectors(
     rules = Rules(convention, unit_roundoff, terms)
     judged: Implementation = Function(implementation, namespace) if callable(implementation) else implementation
     names, cases = {}, []
-    for dtype in map(np.dtype, dtypes):
+    for dtype in judged_dtypes(dtypes):
         for vector in chosen:
             case = case_in(vector, dtype, jvp=jvp)
             if case is not None:
                 names[case] = _named(vector)
                 cases.append(case)
+    refusals = [vector for vector in invalid if vector.format in wanted or vector.format not in FORMATS]
+    if not cases and not refusals:
+        asked = f"formats {', '.join(wanted)}, dtypes {', '.join(map(str, dtypes))}, layers {list(n_layers)}"
+        raise OptionError(f"No vector is of {asked}. Ask for others, or for more of them.")
     session = Session(judged, rules, 0)
     session.sweep(cases)
     failures = [
         replace(finding, cause=session.cause(kind[0]), vector=names.get(finding.case, ""))
         for kind, finding in session.worst.items()
     ]
-    wrongly = [
-        finding
-        for vector in invalid
-        if (vector.format in wanted or vector.format not in FORMATS)
-        and (finding := refused(judged, vector)) is not None
-    ]
+    wrongly = [finding for vector in refusals if (finding := refused(judged, vector)) is not None]
+    session.count_refusals(len(refusals) - len(wrongly))
     return session.report([*failures, *wrongly], "test vectors")
 
 
 def case_in(vector: Vector, dtype: DType, *, jvp: bool = False) -> Case | None:
     """The case of a vector in a dtype, with tangents or without; None where the vector says nothing of the dtype."""
-    if dtype.kind not in "fc":
-        raise OptionError(f"dtypes holds {dtype}. Pass floating or complex dtypes, such as 'float32'.")
+    if is_exact(dtype):
+        return _in_exact(vector, dtype, jvp=jvp)
     case = vector.case if jvp else replace(vector.case, tangents=None)
     if case.dtype.kind != dtype.kind:
         return None
@@ -110,6 +116,14 @@ def case_in(vector: Vector, dtype: DType, *, jvp: bool = False) -> Case | None:
     return case if case.dtype == dtype else case.map(lambda array: array.astype(dtype))
 
 
+def _in_exact(vector: Vector, dtype: DType, *, jvp: bool) -> Case | None:
+    """In fractions, of which every real number of a vector is one, or in integers where it has no others."""
+    case = vector.case if jvp else replace(vector.case, tangents=None)
+    if case.dtype.kind != "f" or (dtype.kind == "i" and vector.bits is None):
+        return None
+    return case.map(in_fractions) if dtype.kind == "O" else case.map(lambda array: array.astype(dtype))
+
+
 def refused(implementation: Implementation, vector: InvalidVector) -> Finding | None:
     """What there is to say where an implementation gives results of what it must refuse."""
     looks_like_a_case = cast(Case, vector)
@@ -118,7 +132,7 @@ def refused(implementation: Implementation, vector: InvalidVector) -> Finding | 
         if isinstance(implementation.run([looks_like_a_case])[0], Failure):
             return None
     except ProgramError as error:
-        if error.exit_code:
+        if 0 < error.exit_code < _OF_SHELLS:
             return None
         message = f"it neither gives results nor refuses: {error}"
     return Finding(looks_like_a_case, "y", "form", message, vector=vector.id)

@@ -17,7 +17,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tlinear.arrays import Array, DType
+from tlinear.errors import OptionError, VectorError
 from tlinear.formats import FORMATS
+from tlinear.shapes import is_integer
+from tlinear.testing.arithmetic import judged_dtypes
 from tlinear.testing.case import Shape
 from tlinear.testing.files import array_from_json, array_to_json, case_to_json
 from tlinear.testing.vectors.corpus import Recipe
@@ -241,6 +244,24 @@ def _invalid() -> Iterator[InvalidVector]:
 
 
 def invalid_from_json(stored: Mapping[str, Any]) -> InvalidVector:
-    """The vector of an entry of a file."""
+    """The vector of an entry of a file.
+
+    Raises
+    ------
+    VectorError
+        When the entry itself is none: what is wrong with the layer must be wrong with its shapes and names alone.
+    """
     case = {key: value for key, value in stored.items() if key not in ("id", "valid", "flags", "reason")}
-    return InvalidVector(stored["id"], stored["flags"][0], stored["reason"], case)
+    vector = InvalidVector(stored["id"], str((*stored["flags"], "")[0]), str(stored.get("reason", "")), case)
+    try:
+        judged_dtypes([case["dtype"]])
+        whole = all(is_integer(n) for name in ("in_shape", "out_shape") for n in case[name])
+        if not whole or not is_integer(case["n_layers"]) or not isinstance(case["format"], str):
+            raise VectorError("Its format is no word, or its shapes or n_layers no integers.")
+        if not {"x", "dy"} <= set(dict(vector.arrays())) or not vector.x.ndim:
+            raise VectorError("It needs the arrays x and dy.")
+    except KeyError as error:
+        raise VectorError(f"It has no {error}.") from None
+    except (OptionError, TypeError) as error:
+        raise VectorError(f"It cannot be read: {error}") from None
+    return vector

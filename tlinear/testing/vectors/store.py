@@ -14,7 +14,7 @@ from tlinear.arrays import Array
 from tlinear.errors import MissingDependencyError, VectorError
 from tlinear.formats import FORMATS
 from tlinear.testing.case import Case
-from tlinear.testing.files import VERSION, array_from_json, array_to_json, case_from_json, case_to_json, dumps
+from tlinear.testing.files import VERSION, array_to_json, case_from_json, case_to_json, dumps
 from tlinear.testing.report import Report
 from tlinear.testing.resolvers import rank_vectors, shape_vectors
 from tlinear.testing.vectors.corpus import FLAGS, corpus
@@ -29,8 +29,9 @@ CORPUS = Path(__file__).parent / "corpus"
 
 LARGE = "large.safetensors"
 _OTHERS = ("schema.json", "ranks.json", "shapes.json")
+_OF_ARRAYS = ("arrays", "results", "magnitudes", "stages")
 _LARGE_FROM = 256
-_MOST_IN_STAGES = 200
+_MOST_IN_STAGES = 1000
 
 
 def vector_to_json(vector: Vector, tensors: dict[str, Array] | None = None) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def vector_to_json(vector: Vector, tensors: dict[str, Array] | None = None) -> d
     def stored(arrays: Mapping[str, Array], prefix: str = "") -> dict[str, Any]:
         found = {}
         for name, array in arrays.items():
-            if tensors is None or array.size < _LARGE_FROM:
+            if tensors is None or array.size < _LARGE_FROM or array.dtype.kind == "c":  # of which safetensors has few
                 found[name] = array_to_json(array)
             else:
                 key = f"{vector.id}/{prefix}{name}"
@@ -55,11 +56,8 @@ def vector_to_json(vector: Vector, tensors: dict[str, Array] | None = None) -> d
         return found
 
     case = vector.case
-    judged: dict[str, Any] = {"tier": vector.tier}
-    if vector.bits is not None:
-        judged["bits"] = vector.bits
-    else:
-        judged |= {"n_roundings": dict(vector.n_roundings), "magnitudes": stored(vector.magnitudes, "magnitude.")}
+    judged: dict[str, Any] = {"tier": vector.tier} | ({} if vector.bits is None else {"bits": vector.bits})
+    judged |= {"n_roundings": dict(vector.n_roundings), "magnitudes": stored(vector.magnitudes, "magnitude.")}
     found = {"id": vector.id, "valid": True, "flags": list(vector.flags)} | case_to_json(case)
     found |= {"letters": dict(vector.letters), "arrays": stored(dict(case.arrays()))}
     found |= judged | {"results": stored(vector.results)}
@@ -179,52 +177,64 @@ def read_vectors(path: str | Path = CORPUS, *, verify: bool = False) -> tuple[li
 
 
 def _read_file(file: Path, valid: list[Vector], invalid: list[InvalidVector], *, verify: bool) -> None:
+    if file.exists() and not file.is_file():
+        raise VectorError(f"{file} is no file. Give a .json file of vectors, or a folder of them.")
     try:
-        stored = json.loads(file.read_text())
+        stored = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise VectorError(f"{file} cannot be read: {error.strerror}.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise VectorError(f"{file} is no JSON: {error}.") from None
     if not isinstance(stored, Mapping) or not isinstance(stored.get("vectors"), list):
         raise VectorError(f"{file} has no list of 'vectors'. Its form is that of schema.json.")
     if stored.get("version") != VERSION:
         raise VectorError(f"{file} is of version {stored.get('version')!r}; this is version {VERSION}.")
-    arrays = _Arrays(file.parent)
+    arrays, seen = _Arrays(file.parent), {vector.id for vector in valid} | {vector.id for vector in invalid}
     for number, entry in enumerate(stored["vectors"]):
         name = entry.get("id", number) if isinstance(entry, Mapping) else number
         try:
-            _read_entry(entry, arrays, valid, invalid, verify=verify)
+            read: Vector | InvalidVector = _read_entry(entry, arrays, verify=verify)
+            if read.id in seen:
+                raise VectorError("There are two of this name.")
         except VectorError as error:
             raise VectorError(f"{file}, vector {name}: {error}") from None
+        seen.add(read.id)
+        if isinstance(read, Vector):
+            valid.append(read)
+        else:
+            invalid.append(read)
 
 
-def _read_entry(
-    entry: Any, arrays: _Arrays, valid: list[Vector], invalid: list[InvalidVector], *, verify: bool
-) -> None:
+def _read_entry(entry: Any, arrays: _Arrays, *, verify: bool) -> Vector | InvalidVector:
     if not isinstance(entry, Mapping) or not {"id", "valid", "flags", "arrays"} <= set(entry):
         raise VectorError("It has not all of 'id', 'valid', 'flags' and 'arrays'.")
     if not isinstance(entry["arrays"], Mapping) or not isinstance(entry["flags"], list):
         raise VectorError("Its 'arrays' are no object, or its 'flags' no list.")
+    if not isinstance(entry["id"], str) or not isinstance(entry["valid"], bool):
+        raise VectorError("Its 'id' is no string, or 'valid' neither true nor false.")
     if not entry["valid"]:
-        invalid.append(invalid_from_json({"reason": "", "flags": [""]} | dict(entry)))
-        return
-    inline = dict(entry) | {"arrays": {name: arrays.loaded(array, name) for name, array in entry["arrays"].items()}}
-    vector = Vector(str(entry["id"]), case_from_json(inline), tuple(map(str, entry["flags"])))
+        return invalid_from_json(entry)
+    inline = dict(entry) | {"arrays": arrays.all_loaded(entry["arrays"])}
+    vector = Vector(entry["id"], case_from_json(inline), tuple(map(str, entry["flags"])))
     if verify:
         _verify(vector, entry, arrays)
-    valid.append(vector)
+    return vector
 
 
 def _verify(vector: Vector, entry: Mapping[str, Any], arrays: _Arrays) -> None:
-    results = entry.get("results")
-    if not isinstance(results, Mapping):
-        raise VectorError("It has no 'results'.")
-    if set(results) != set(vector.results):
-        raise VectorError(f"Its results are {sorted(results)}, but those of the case {sorted(vector.results)}.")
-    for name, expected in vector.results.items():
-        found = array_from_json(arrays.loaded(results[name], name), vector.case.dtype, name)
-        if found.shape != expected.shape or not np.array_equal(found, expected):
-            raise VectorError(f"{name} is not what its arrays give.")
+    """Compare all that an entry says with what its case gives."""
+    for field, expected in vector_to_json(vector).items():
+        if field not in entry:
+            raise VectorError(f"It has no {field!r}.")
+        if field not in _OF_ARRAYS:
+            if entry[field] != expected:
+                raise VectorError(f"{field} is {entry[field]!r}, but the case gives {expected!r}.")
+            continue
+        if not isinstance(entry[field], Mapping) or set(entry[field]) != set(expected):
+            raise VectorError(f"Its {field} are not {sorted(expected)}.")
+        for name, found in arrays.all_loaded(entry[field]).items():
+            if found != expected[name]:
+                raise VectorError(f"{name} of its {field} is not what its arrays give.")
 
 
 class _Arrays:
@@ -234,15 +244,23 @@ class _Arrays:
         self._folder = folder
         self._tensors: dict[str, Mapping[str, Array]] = {}
 
+    def all_loaded(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self.loaded(array, name) for name, array in stored.items()}
+
     def loaded(self, stored: Any, name: str) -> Any:
         if not isinstance(stored, Mapping) or "tensor" not in stored:
             return stored
-        file = str(stored.get("file"))
+        file = stored.get("file")
+        if not isinstance(file, str) or Path(file).name != file or not isinstance(stored["tensor"], str):
+            raise VectorError(f"{name} names no 'tensor' of a 'file' beside this one.")
         if file not in self._tensors:
             self._tensors[file] = self._read(file, name)
         if stored["tensor"] not in self._tensors[file]:
             raise VectorError(f"{name} is {stored['tensor']!r} of {file}, which has no such tensor.")
-        return array_to_json(self._tensors[file][stored["tensor"]])
+        found = array_to_json(self._tensors[file][stored["tensor"]])
+        if stored.get("shape") != found["shape"]:
+            raise VectorError(f"{name} has the shape {found['shape']} in {file}, and not {stored.get('shape')!r}.")
+        return found
 
     def _read(self, file: str, name: str) -> Mapping[str, Array]:
         try:

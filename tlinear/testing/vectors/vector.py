@@ -15,7 +15,8 @@ from tlinear.contraction.network import Label
 from tlinear.testing.bound import roundings
 from tlinear.testing.case import Case
 from tlinear.testing.certificate import bits_of
-from tlinear.testing.reference import in_fractions, reference, sum_of, sums_of
+from tlinear.testing.exact import in_fractions
+from tlinear.testing.reference import reference, sum_of, sums_of
 
 __all__ = ["Vector"]
 
