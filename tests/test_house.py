@@ -10,7 +10,7 @@ import tlinear
 PACKAGE = Path(tlinear.__file__).parent
 FLOORS = [
     ("errors", "micro"),
-    ("arrays", "shapes"),
+    ("arrays", "randomness", "shapes"),
     ("ranks", "tensorization"),
     ("candidates",),
     ("named_arrays", "arguments", "contraction", "algorithms"),
