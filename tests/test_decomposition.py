@@ -494,7 +494,7 @@ def test_a_result_says_what_there_is_to_know():
     result = decompose(np.ones((3, 4, 5)) + np.arange(5.0), "tt", 1, n_in=2, calibration=x)
     assert re.fullmatch(
         r"Decomposition\(TTTensor\(in=\(3, 4\), out=\(5,\), rank=\(1, 1, 1, 1\), parameters=12 of 60, float64\),\n"
-        r"              relative_error=\S+, (not )?converged after \d+ iterations: .*,\n"
+        r"              relative_error=\S+ in the Frobenius norm, (not )?converged after \d+ iterations?: .*,\n"
         r"              relative_output_error=\S+ on the calibration\)",
         repr(result),
     )

@@ -167,6 +167,18 @@ def test_an_error_that_rounding_may_change_is_measured(factorization):
     assert abs(result.relative_error - expected) <= 1e-13 / 2e-3
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.complex128])
+@pytest.mark.parametrize("factorization", ["cp", "tt", "blocktt", "tucker"])
+def test_a_large_tensor_may_be_zero_or_of_rank_one(factorization, dtype):
+    ones = np.ones((8, 9, 16, 10, 12), dtype)
+    assert ones.size > 2**17
+    zero, exact = (decompose(tensor, factorization, 2, n_in=2) for tensor in (0 * ones, ones))
+    assert (zero.relative_error, zero.converged, exact.converged) == (0.0, True, True)
+    assert not np.any(zero.tensor.to_tensor())
+    # each operand is rounded once, to the dtype
+    assert exact.relative_error <= 2 * rounding(ones.shape) + 8 * np.finfo(dtype).eps
+
+
 def test_an_error_of_columns_that_cancel_is_taken_from_the_difference():
     """Two columns of norm 1e8 differ by the tensor: of the squares of their sizes no digit of its own is left."""
     rng = np.random.default_rng(0)

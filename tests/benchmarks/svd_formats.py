@@ -359,16 +359,18 @@ def plot(path: str) -> None:
     tensor = weight()
     start = tlinear.decompose(tensor, "tucker", (7, 10, 14, 5, 7, 7), max_iterations=0).relative_error
     iterated = tlinear.decompose(tensor, "tucker", (7, 10, 14, 5, 7, 7), stop_tolerance=0.0)
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    left, *trains = figure.subplots(1, 3)
     left.plot([start, *iterated.history], marker=".")
     left.set(title="Tucker, 1536 x 384: HOOI", xlabel="sweeps", ylabel="relative error")
-    for name, options in (("from the left", {}), ("from the right", {"direction": "right"})):
-        start = tlinear.decompose(tensor, "tt", 64, **options).relative_error
-        refined = tlinear.decompose(tensor, "tt", 64, refine=25, **options)
-        right.plot([start, *refined.history], marker=".", label=name)
-    right.set(title="TT, 1536 x 384, R = 64: refine=25", xlabel="sweeps")
-    right.legend()
+    for axes, format_name, rank in zip(trains, ("tt", "blocktt"), (64, 48), strict=True):
+        for name, options in (("from the left", {}), ("from the right", {"direction": "right"})):
+            start = tlinear.decompose(tensor, format_name, rank, n_in=3, **options).relative_error
+            refined = tlinear.decompose(tensor, format_name, rank, n_in=3, refine=25, **options)
+            axes.plot([start, *refined.history], marker=".", label=name)
+        title = tlinear.formats.FORMATS[format_name].__name__.removesuffix("Tensor")
+        axes.set(title=f"{title}, 1536 x 384, R = {rank}: refine=25", xlabel="sweeps")
+        axes.legend()
     figure.savefig(path)
 
 

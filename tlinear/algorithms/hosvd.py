@@ -255,7 +255,7 @@ class Partial:
         return Unfolding.of(self.array, [self.modes.index(mode) for mode in modes])
 
     def projected(self, factors: Mapping[int, Array | None]) -> Partial:
-        """Modes at the front then come to stand at the end, any other at the front.
+        """Modes at the front then come to stand at the end, those at the end at the front.
 
         Those of a factor None are left as they are.  Small ones that are neighbours are projected together, by the
         Kronecker product of their factors: to read and write the tensor takes longer than the products.
@@ -276,11 +276,22 @@ class Partial:
             else:
                 product = _kronecker(product, factor) if is_first else _kronecker(factor, product)
         axes, others = [self.modes.index(mode) for mode in group], [mode for mode in self.modes if mode not in group]
-        array = Unfolding.of(self.array, axes).project(product, last=is_first)
         new = [cast(Array, factors[mode]).shape[1] for mode in group]
-        shape = (*array.shape[:-1], *new) if is_first else (*new, *array.shape[1:])
-        rest = Partial(array.reshape(shape), (*others, *group) if is_first else (*group, *others))
+        before, after = self.array.shape[: axes[0]], self.array.shape[axes[-1] + 1 :]
+        if before and after and len(before) + len(group) + len(after) == self.array.ndim and self._is_wide:
+            # between others they stay where they are, so that nothing is transposed
+            stack = self.array.reshape(math.prod(before), len(product), math.prod(after))
+            rest = Partial((product.conj().T @ stack).reshape(*before, *new, *after), self.modes)
+        else:
+            array = Unfolding.of(self.array, axes).project(product, last=is_first)
+            shape = (*array.shape[:-1], *new) if is_first else (*new, *array.shape[1:])
+            rest = Partial(array.reshape(shape), (*others, *group) if is_first else (*group, *others))
         return rest.projected({mode: factors[mode] for mode in modes if mode not in group})
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether it lies in order, and in double precision."""
+        return self.array.flags.c_contiguous and self.array.dtype.char in "dD"
 
     def in_order(self) -> Array:
         array = self.array.transpose(np.argsort(self.modes))

@@ -143,7 +143,7 @@ class Fitting:
 
     def _known_error(self, operands: Mapping[str, Array], report: Report) -> float | None:
         """What the algorithm says of its error, or the norms do of a projection; None where too many digits cancel."""
-        if self.source.size <= BLOCK:
+        if self.source.size <= BLOCK or self.norm == 0.0:
             return None
         if report.is_projection:
             lost = 1.0 - self._kept(operands) ** 2

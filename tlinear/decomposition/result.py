@@ -129,8 +129,8 @@ class Decomposition:
         state = "converged" if self.converged else "not converged"
         lines = [
             f"{self.tensor!r}",
-            f"relative_error={self.relative_error:.6g}, "
-            f"{state} after {self.n_iterations} iterations: {self.stop_reason}",
+            f"relative_error={self.relative_error:.6g} in the Frobenius norm, "
+            f"{state} after {self.n_iterations} iteration{'' if self.n_iterations == 1 else 's'}: {self.stop_reason}",
         ]
         if self.relative_output_error is not None:
             lines.append(f"relative_output_error={self.relative_output_error:.6g} on the calibration")
