@@ -213,8 +213,8 @@ def find_space(where: Any, device: Any, present: Space) -> Space:
         ) from error
     if not compat.is_writeable_array(probe):
         raise DeviceError(
-            f"Arrays of {module.__name__ if module else space.library} cannot be written to, but a result is filled chunk "
-            "by chunk. Choose a library whose arrays can, such as numpy, cupy or torch."
+            f"Arrays of {module.__name__ if module else space.library} cannot be written to, but a result is filled "
+            "chunk by chunk. Choose a library whose arrays can, such as numpy, cupy or torch."
         )
     if space is NUMPY and device not in (None, "cpu"):
         raise DeviceError(f"NumPy has no device {device!r}. Pass device='cpu', or another array library.")
