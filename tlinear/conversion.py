@@ -53,7 +53,7 @@ def factorize(
         space.check_finite(array, name)
     kept = _kept_dtype(dtype, dense.weight.dtype, space)
     matrix = space.zeros((math.prod(in_shape), math.prod(out_shape)), kept)
-    matrix[: dense.in_features, : dense.out_features] = space.astype(dense.weight, kept).mT
+    matrix[: dense.in_features, : dense.out_features] = space.turned(space.astype(dense.weight, kept))
     asked = {
         "factorization": find_format(factorization),
         "rank": "same" if rank is None and tolerance is None else rank,

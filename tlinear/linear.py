@@ -208,7 +208,7 @@ class Linear(Layer):
                 "Reshape it, and pass transposed=True if it is stored as (in_features, out_features)."
             )
         layer = cls.__new__(cls)
-        layer.weight = matrix.mT if transposed else matrix
+        layer.weight = space_of(matrix).turned(matrix) if transposed else matrix
         layer.bias = None if bias is None else check_bias(bias, layer.out_features, space_of(matrix))
         return layer
 
@@ -252,7 +252,7 @@ class Linear(Layer):
                 pulled = flat_dy @ space.conj(space.astype(weight, work))
                 dx = space.match_dtype(space.reshape(pulled, array.shape), space.inexact_dtype(array.dtype))
             if "weight" in wanted:
-                parameters["weight"] = space.match_dtype(flat_dy.mT @ space.conj(flat_x), weight.dtype)
+                parameters["weight"] = space.match_dtype(space.turned(flat_dy) @ space.conj(flat_x), weight.dtype)
             if bias is not None and "bias" in wanted:
                 parameters["bias"] = bias_gradient(cotangent, bias, space)
             return Gradients(dx, parameters)
@@ -269,9 +269,11 @@ class Linear(Layer):
         work = space.compute_dtype(dtype)
         dy = space.zeros((*array.shape[:-1], self.out_features), work)
         if dx is not None:
-            dy += space.astype(check_tangent(dx, array, "dx", space), work) @ space.astype(self.weight, work).mT
+            dy += space.astype(check_tangent(dx, array, "dx", space), work) @ space.turned(
+                space.astype(self.weight, work)
+            )
         if "weight" in moved:
-            dy += space.astype(array, work) @ space.astype(moved["weight"], work).mT
+            dy += space.astype(array, work) @ space.turned(space.astype(moved["weight"], work))
         if "bias" in moved:
             dy += space.astype(moved["bias"], work)
         return self._apply(array, dtype), space.astype(dy, dtype)
@@ -284,7 +286,7 @@ class Linear(Layer):
     def _apply(self, x: Array, dtype: DType) -> Array:
         space = self.space
         work = space.compute_dtype(dtype)
-        y = space.astype(x, work) @ space.astype(self.weight, work).mT
+        y = space.astype(x, work) @ space.turned(space.astype(self.weight, work))
         return space.astype(y if self.bias is None else y + space.astype(self.bias, work), dtype)
 
     def __repr__(self) -> str:

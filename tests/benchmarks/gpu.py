@@ -199,13 +199,14 @@ def check_output(layer: FactorizedLinear, machine: Machine) -> None:
 
 def contenders(layer: FactorizedLinear, x: Any, dy: Any, mode: str) -> dict[str, Call]:
     """The layer and the dense one, forward or with all gradients."""
-    w, bias = layer.weight.to_matrix(), layer.bias
+    w, bias, space = layer.weight.to_matrix(), layer.bias, layer.space
+    transposed = space.turned(w)
 
     def dense() -> object:
-        return x @ w.mT + bias
+        return x @ transposed + bias
 
     def dense_with_gradients() -> object:
-        return x @ w.mT + bias, dy @ w, dy.mT @ x, layer.space.sum(dy, 0)
+        return x @ transposed + bias, dy @ w, space.turned(dy) @ x, space.sum(dy, 0)
 
     if mode == "forward":
         return {"tlinear": lambda: layer(x), "dense": dense}

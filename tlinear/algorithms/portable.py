@@ -83,7 +83,7 @@ def _projected(tensor: Array, factor: Array, mode: int, space: Space) -> Array:
     """The tensor times ``factor^H`` along a mode."""
     before, after = tensor.shape[:mode], tensor.shape[mode + 1 :]
     matrices = space.reshape(tensor, (math.prod(before), tensor.shape[mode], math.prod(after)))
-    return space.reshape(space.conj(factor).mT @ matrices, (*before, factor.shape[1], *after))
+    return space.reshape(space.turned(space.conj(factor)) @ matrices, (*before, factor.shape[1], *after))
 
 
 def _svd(matrix: Array, space: Space) -> tuple[Array, Array, Array]:
@@ -109,4 +109,6 @@ def _columns(matrix: Array, rank: int, space: Space) -> Array:
 
 
 def _rows(matrix: Array, rank: int, space: Space) -> Array:
-    return matrix[:rank, :] if matrix.shape[0] >= rank else space.padded(matrix.mT, rank, matrix.dtype).mT
+    if matrix.shape[0] >= rank:
+        return matrix[:rank, :]
+    return space.turned(space.padded(space.turned(matrix), rank, matrix.dtype))

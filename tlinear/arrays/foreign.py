@@ -112,6 +112,9 @@ class Foreign(Space):
 
     ordered = transpose  # reading it in its shape copies what must be copied
 
+    def turned(self, array: Array) -> Array:
+        return self.xp.matrix_transpose(array)  # which older arrays have no attribute for
+
     def conj(self, array: Array) -> Array:
         return self.xp.conj(array) if self.is_complex(array.dtype) else array
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -86,6 +87,9 @@ class Space:
         def transpose(self, array: Array, axes: tuple[int, ...]) -> Array:
             """`array` with its axes in another order."""
 
+        def turned(self, array: Array) -> Array:
+            """The transposes of the matrices that the last two axes are."""
+
         def conj(self, array: Array) -> Array:
             """The conjugate."""
 
@@ -104,6 +108,7 @@ class Space:
         contiguous = staticmethod(host.contiguous)
         reshape = staticmethod(np.ndarray.reshape)
         transpose = staticmethod(np.ndarray.transpose)
+        turned = staticmethod(attrgetter("mT"))
         conj = staticmethod(np.conj)
         zeros_like = staticmethod(np.zeros_like)
 
