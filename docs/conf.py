@@ -36,7 +36,7 @@ html_copy_source = False
 
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-suppress_warnings = ["config.cache", "toc.empty_glob"]  # a setting that no cache can hold; no replays yet
+suppress_warnings = ["config.cache"]  # the scraper of pictures is a setting that no cache can hold
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the parameters are described in the docstrings, with shapes
@@ -61,3 +61,14 @@ sphinx_gallery_conf = {
     "copyfile_regex": "",
     "notebook_extensions": set(),
 }
+
+
+def add_replays(app, docname, source):
+    """Link to the replayed papers where they are there."""
+    if docname == root_doc and (Path(__file__).parent / "replays" / "index.md").exists():
+        source[0] += "\n```{toctree}\n:hidden:\n:caption: Replayed\nreplays/index\n```\n"
+
+
+def setup(app):
+    """Connect the above."""
+    app.connect("source-read", add_replays)

@@ -85,7 +85,9 @@ print(block)
 # are the same layer for all that training cares, and not simple any more:
 
 shuffled = K[rng.permutation(10)].T.reshape(4, 4, 2, 5)
-print(f"{tlinear.decompose(shuffled, 'blocktt', 1, n_in=2).relative_error:.2f} of the norm is lost at rank 1")
+print(
+    f"{tlinear.decompose(shuffled, 'blocktt', 1, n_in=2).relative_error:.2f} of the norm is lost at rank 1"
+)
 
 # %%
 # So three questions make up the rest of this course.  *Which* network of small arrays (chapters 2 to 4)?  How is it applied to an

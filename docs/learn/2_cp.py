@@ -82,7 +82,10 @@ def als(T, R, sweeps, rng):
             Z = khatri_rao([factor for j, factor in enumerate(factors) if j != k])
             unfolded = np.moveaxis(T, k, 0).reshape(T.shape[k], -1)
             # the normal equations are R x R: Z^T Z is the entrywise product of the F^T F
-            gram = np.prod([factor.T @ factor for j, factor in enumerate(factors) if j != k], axis=0)
+            gram = np.prod(
+                [factor.T @ factor for j, factor in enumerate(factors) if j != k],
+                axis=0,
+            )
             factors[k] = unfolded @ Z @ np.linalg.pinv(gram)
         fit = khatri_rao(factors).sum(axis=1).reshape(T.shape)
         errors.append(np.linalg.norm(T - fit) / np.linalg.norm(T))
@@ -110,7 +113,9 @@ print(tlinear.decompose(W, "cp", 3, n_in=2))
 #    t\,(a + \tfrac1t b)^{\otimes 3} - t\, a^{\otimes 3} \;\longrightarrow\; a \otimes a \otimes b + a \otimes b \otimes a + b \otimes a \otimes a .
 
 a, b = np.eye(2)
-target = sum(np.einsum("i,j,k->ijk", *terms) for terms in ((a, a, b), (a, b, a), (b, a, a)))
+target = sum(
+    np.einsum("i,j,k->ijk", *terms) for terms in ((a, a, b), (a, b, a), (b, a, a))
+)
 for t in (1.0, 10.0, 100.0, 1000.0):
     u = a + b / t
     pair = t * np.einsum("i,j,k->ijk", u, u, u) - t * np.einsum("i,j,k->ijk", a, a, a)

@@ -43,7 +43,10 @@ def unfold(T, k):
 
 
 def hosvd(T, ranks):
-    factors = [np.linalg.svd(unfold(T, k), full_matrices=False)[0][:, :R] for k, R in enumerate(ranks)]
+    factors = [
+        np.linalg.svd(unfold(T, k), full_matrices=False)[0][:, :R]
+        for k, R in enumerate(ranks)
+    ]
     core = T
     for k, factor in enumerate(factors):
         core = np.moveaxis(np.tensordot(factor.T, core, axes=(1, k)), 0, k)
@@ -70,7 +73,10 @@ print(f"relative error {error:.4f}")
 #
 # .. math:: \max_k \epsilon_k \;\le\; \epsilon^* \;\le\; \epsilon_{\mathrm{HOSVD}} \;\le\; \sqrt{\textstyle\sum_k \epsilon_k^2} \;\le\; \sqrt{d} \; \epsilon^* .
 
-lost = [np.linalg.norm(np.linalg.svd(unfold(T, k), compute_uv=False)[R:]) for k, R in enumerate((3, 3, 2, 2))]
+lost = [
+    np.linalg.norm(np.linalg.svd(unfold(T, k), compute_uv=False)[R:])
+    for k, R in enumerate((3, 3, 2, 2))
+]
 low, high = (value / np.linalg.norm(T) for value in (max(lost), np.linalg.norm(lost)))
 print(f"{low:.4f} <= {error:.4f} <= {high:.4f}")
 
@@ -85,7 +91,9 @@ figure = plot.draw_spectra(plot.bond_spectra(T, result.tensor))
 # The package truncates one mode after the other, each on what the former left (cheaper, same bound), and then improves the factors in turn, each
 # given the others: HOOI.  Near the optimum already, there is little left to gain:
 
-print(f"{result.relative_error:.6f} after {result.n_iterations} sweeps, {error:.6f} before")
+print(
+    f"{result.relative_error:.6f} after {result.n_iterations} sweeps, {error:.6f} before"
+)
 
 # %%
 # Its weakness
@@ -98,8 +106,14 @@ for n in (1, 2, 3, 4, 6):
     size = round(4096 ** (1 / n))
     shape = (size,) * n
     formats = map(tlinear.formats.find_format, ("cp", "tucker", "tt"))
-    counts = {cls.factorization: cls.random(shape, shape, 4, rng=0).n_parameters for cls in formats}
-    print(f"{2 * n:2d} modes of {size:4d}:", *(f"{name} {count:10,}" for name, count in counts.items()))
+    counts = {
+        cls.factorization: cls.random(shape, shape, 4, rng=0).n_parameters
+        for cls in formats
+    }
+    print(
+        f"{2 * n:2d} modes of {size:4d}:",
+        *(f"{name} {count:10,}" for name, count in counts.items()),
+    )
 
 # %%
 # Few modes, large ranks: that is Tucker's place.

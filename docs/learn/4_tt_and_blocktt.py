@@ -21,7 +21,11 @@ tt = tlinear.TTTensor.random((4, 4), (2, 5), rank=3, rng=0)
 G = tt.cores
 W = np.einsum("xap,pbq,qcr,rdy->abcd", *G)
 print(np.allclose(tt.to_tensor(), W), tt.rank)
-print(np.allclose(W[1, 2, 0, 4], (G[0][:, 1] @ G[1][:, 2] @ G[2][:, 0] @ G[3][:, 4]).item()))
+print(
+    np.allclose(
+        W[1, 2, 0, 4], (G[0][:, 1] @ G[1][:, 2] @ G[2][:, 0] @ G[3][:, 4]).item()
+    )
+)
 
 # %%
 
@@ -50,7 +54,9 @@ def tt_svd(T, ranks):
 T = W + 0.02 * np.linalg.norm(W) / np.sqrt(W.size) * rng.standard_normal(W.shape)
 cores, lost = tt_svd(T, (3, 3, 3))
 error = np.linalg.norm(T - tlinear.TTTensor(tuple(cores), n_in=2).to_tensor())
-print(f"error {error:.6f}, root of the sum of squares of what was cut off {np.linalg.norm(lost):.6f}")
+print(
+    f"error {error:.6f}, root of the sum of squares of what was cut off {np.linalg.norm(lost):.6f}"
+)
 
 # %%
 # They are equal, not merely close.  All that is cut off later lies in the span of the orthonormal columns that were kept before, so the
@@ -80,11 +86,15 @@ figure = plot.draw_network(tlinear.FactorizedLinear.from_weight(block))
 # the rank of the matrix.  Two layers show it, the identity and a matrix of rank one:
 
 identity = np.eye(64).reshape(4, 4, 4, 4, 4, 4)
-outer = np.outer(rng.standard_normal(64), rng.standard_normal(64)).reshape(4, 4, 4, 4, 4, 4)
+outer = np.outer(rng.standard_normal(64), rng.standard_normal(64)).reshape(
+    4, 4, 4, 4, 4, 4
+)
 for name, tensor in (("identity", identity), ("rank one", outer)):
     for factorization in ("tt", "blocktt"):
         found = tlinear.decompose(tensor, factorization, tolerance=1e-10, n_in=3)
-        print(f"{name}: {factorization:7} rank {found.rank}, {found.n_parameters:,} parameters")
+        print(
+            f"{name}: {factorization:7} rank {found.rank}, {found.n_parameters:,} parameters"
+        )
 
 # %%
 # The identity is BlockTT of rank 1, :math:`I_4 \otimes I_4 \otimes I_4`, 48 numbers, and needs all of 64 in TT.  A matrix of rank one goes through the

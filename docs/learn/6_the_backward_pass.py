@@ -10,7 +10,7 @@ the work, and then we check the result in three ways, none of which needs a tole
 import numpy as np
 
 import tlinear
-from tlinear import micro
+from tlinear import micro, plot
 
 rng = np.random.default_rng(0)
 
@@ -28,8 +28,8 @@ def whole(*shape):
 #
 # .. math:: y[b,o,p] = \sum_{i, r, s} x[b,i] \; A[i,r] \; B[r,o,s] \; C[s,p] .
 #
-# Each operand occurs *once* in each term.  So y is linear in A alone, in B alone, in C alone, and in x.  Move B by a tangent V,
-# however large, and y moves by the same network with V in B's place, exactly.
+# Each operand occurs *once* in each term.  So y is linear in A alone, in B alone, in C alone, and in x: move B by V,
+# and y moves by the same network with V in B's place, exactly.
 
 n_b, n_i, n_o, n_p, n_r, n_s = 5, 4, 3, 2, 2, 3
 x, A, B, C = whole(n_b, n_i), whole(n_i, n_r), whole(n_r, n_o, n_s), whole(n_s, n_p)
@@ -39,8 +39,16 @@ def forward(x, A, B, C):
     return np.einsum("bi,ir,ros,sp->bop", x, A, B, C)
 
 
+weight = tlinear.TTTensor((A[None], B, C[..., None]), n_in=1)
+figure = plot.draw_network(tlinear.FactorizedLinear.from_weight(weight))
+
+# %%
+# Every box once.  A tangent V in the place of B, as large as we like:
+
 V = 100 * whole(n_r, n_o, n_s)
-print(np.array_equal(forward(x, A, B + V, C) - forward(x, A, B, C), forward(x, A, V, C)))
+print(
+    np.array_equal(forward(x, A, B + V, C) - forward(x, A, B, C), forward(x, A, V, C))
+)
 
 # %%
 # Deriving one gradient
@@ -106,7 +114,10 @@ for name, operand in operands.items():
 #
 # It is one line in any language, and most slips of an axis or a factor do not survive it:
 
-print(np.sum(dy * y), *(np.sum(gradients[name] * operand) for name, operand in operands.items()))
+print(
+    np.sum(dy * y),
+    *(np.sum(gradients[name] * operand) for name, operand in operands.items()),
+)
 
 # %%
 # Third check: another implementation
@@ -122,7 +133,11 @@ dx, dcores, _ = micro.backward(x, dy, micro.tt(cores), (n_i,), (n_o, n_p))
 print(np.array_equal(package.x, gradients["x"]), np.array_equal(dx, gradients["x"]))
 for k, name in enumerate("ABC"):
     mine = gradients[name].reshape(cores[k].shape)
-    print(name, np.array_equal(package.parameters[f"weight.cores.{k}"], mine), np.array_equal(dcores[k], mine))
+    print(
+        name,
+        np.array_equal(package.parameters[f"weight.cores.{k}"], mine),
+        np.array_equal(dcores[k], mine),
+    )
 
 # %%
 # A wrong gradient looks right
@@ -131,7 +146,9 @@ for k, name in enumerate("ABC"):
 # Swap two axes of equal size, a typical slip.  The shape is right, training even makes progress, and only the number tells:
 
 square = whole(3, 3, 3)
-wrong = np.einsum("bi,ir,bop,sp->sor", whole(5, 4), whole(4, 3), whole(5, 3, 2), whole(3, 2))
+wrong = np.einsum(
+    "bi,ir,bop,sp->sor", whole(5, 4), whole(4, 3), whole(5, 3, 2), whole(3, 2)
+)
 print("shapes agree:", wrong.shape == square.shape)
 
 # %%
@@ -142,9 +159,13 @@ print("shapes agree:", wrong.shape == square.shape)
 # keeps the intermediates of the forward pass and walks its steps backwards, two products a step, so that all gradients
 # together take about twice the time of the forward pass:
 
-deep = tlinear.FactorizedLinear((4,) * 6, (4,) * 6, factorization="tt", rank=8, implementation="factorized", rng=0)
+deep = tlinear.FactorizedLinear(
+    (4,) * 6, (4,) * 6, factorization="tt", rank=8, implementation="factorized", rng=0
+)
 forward_only, training = deep.plan(256), deep.plan(256, "training")
-print(f"forward {forward_only.flops:,} FLOPs; with all {len(deep.weight.operands) + 1} gradients {training.flops:,}")
+print(
+    f"forward {forward_only.flops:,} FLOPs; with all {len(deep.weight.operands) + 1} gradients {training.flops:,}"
+)
 
 # %%
 # .. admonition:: Try it

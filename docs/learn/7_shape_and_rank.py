@@ -15,9 +15,20 @@ from tlinear.demo.network import Perceptron, accuracy, train
 
 data = load("digits", seed=0)
 network = Perceptron.random((64, 128, 128, 10), dtype=np.float32, rng=0)
-network = train(network, data.train_images, data.train_labels, epochs=15, batch_size=100, learning_rate=3e-3, rng=0)
+network = train(
+    network,
+    data.train_images,
+    data.train_labels,
+    epochs=15,
+    batch_size=100,
+    learning_rate=3e-3,
+    rng=0,
+)
 weight = network.layers[1].weight
-print(weight.shape, f"test accuracy {accuracy(network, data.test_images, data.test_labels):.3f}")
+print(
+    weight.shape,
+    f"test accuracy {accuracy(network, data.test_images, data.test_labels):.3f}",
+)
 
 # %%
 # What a rank can be
@@ -30,7 +41,9 @@ print(weight.shape, f"test accuracy {accuracy(network, data.test_images, data.te
 for rank in (4, (1, 4, 8, 4, 1), 0.1):
     resolved = tlinear.resolve_rank("tt", (8, 16), (8, 16), rank)
     count = tlinear.TTTensor.random((8, 16), (8, 16), resolved, rng=0).n_parameters
-    print(f"rank={rank!s:16} is {resolved!s:20} {count:6,} of {weight.size:,} parameters")
+    print(
+        f"rank={rank!s:16} is {resolved!s:20} {count:6,} of {weight.size:,} parameters"
+    )
 
 # %%
 # So ``rank=1`` is rank one, and ``rank=1.0`` the whole budget.
@@ -47,20 +60,23 @@ print(result)
 figure = plot.draw_spectra(plot.bond_spectra(T, result.tensor))
 
 # %%
-# There is no cliff.  Trained weights are not of low rank with a little noise; their spectra fall slowly, and every budget is a compromise.
+# The middle one bends, and there is no cliff.  Trained weights are not of low rank with a little noise; their spectra fall slowly behind the
+# bend, and every budget is a compromise.
 # Sharing by the sizes of the modes alone, as without a weight one must, does worse:
 
 proportional = tlinear.decompose(T, "tt", 0.1, n_in=2, allocation="proportional")
-print(
-    f"by the spectrum {result.rank}: {result.relative_error:.3f}; in proportion {proportional.rank}: {proportional.relative_error:.3f}"
-)
+for name, one in (("by the spectrum", result), ("in proportion", proportional)):
+    print(f"{name:15} {one.rank}: error {one.relative_error:.3f}")
 
 # %%
 # Or say how much may be lost, and the ranks come out:
 
 for tolerance in (0.5, 0.3, 0.1):
     found = tlinear.decompose(T, "tt", tolerance=tolerance, n_in=2)
-    print(f"tolerance {tolerance}: {found.rank}, {found.n_parameters:,} parameters, error {found.relative_error:.3f}")
+    error = found.relative_error
+    print(
+        f"within {tolerance}: {found.rank}, {found.n_parameters:,} parameters, {error:.3f}"
+    )
 
 # %%
 # Formats side by side, and the honest baseline
@@ -68,9 +84,18 @@ for tolerance in (0.5, 0.3, 0.1):
 #
 # Beside every tensor format stands a plain low-rank matrix with as many parameters, which everyone has already:
 
-chains = plot.error_curves(weight, factorizations=("tucker", "tt", "blocktt"), ranks=(0.02, 0.05, 0.1, 0.2, 0.4))
+chains = plot.error_curves(
+    weight,
+    factorizations=("tucker", "tt", "blocktt"),
+    ranks=(0.02, 0.05, 0.1, 0.2, 0.4),
+)
 cp = plot.error_curves(
-    weight, factorizations=["cp"], ranks=(4, 8, 16, 32), low_rank=False, max_iterations=30, n_starts=1
+    weight,
+    factorizations=["cp"],
+    ranks=(4, 8, 16, 32),
+    low_rank=False,
+    max_iterations=30,
+    n_starts=1,
 )
 curves = [*chains, *cp]
 figure = plot.draw_error_curves(curves)
@@ -94,7 +119,12 @@ print(result.baseline)
 #
 # :func:`tlinear.suggest_shapes` decomposes the weight in many shapes and ranks them.  The last column of errors is that of the matrix of as many parameters:
 
-print(*tlinear.suggest_shapes(128, 128, factorization="tt", rank=0.05, weight=weight, limit=8), sep="\n")
+print(
+    *tlinear.suggest_shapes(
+        128, 128, factorization="tt", rank=0.05, weight=weight, limit=8
+    ),
+    sep="\n",
+)
 
 # %%
 # The error of the weight is not the error of the network.  The next chapter measures what matters.

@@ -8,6 +8,7 @@ Decompose, calibrate, fine-tune: each step on the same trained network, and afte
 import numpy as np
 
 import tlinear
+from tlinear import plot
 from tlinear.demo.data import load
 from tlinear.demo.network import Perceptron, accuracy, cross_entropy, train
 from tlinear.optim import Adam
@@ -26,7 +27,15 @@ def tested(network):
 # Three dense layers, 64 -> 128 -> 128 -> 10, and ReLU between them.  We compress the middle one, which holds most of the parameters.
 
 dense = Perceptron.random((64, 128, 128, 10), dtype=np.float32, rng=0)
-dense = train(dense, data.train_images, data.train_labels, epochs=15, batch_size=100, learning_rate=3e-3, rng=0)
+dense = train(
+    dense,
+    data.train_images,
+    data.train_labels,
+    epochs=15,
+    batch_size=100,
+    learning_rate=3e-3,
+    rng=0,
+)
 hidden = dense.layers[1]
 print(hidden, tested(dense))
 
@@ -37,18 +46,29 @@ print(hidden, tested(dense))
 # A twentieth of the weight's parameters: BlockTT, TT, and the plain low-rank matrix, which is TT with one mode on each side.  Nothing is trained again yet:
 
 BUDGET = 0.05
-settings = {"rank": BUDGET, "in_tensorized_features": (8, 16), "out_tensorized_features": (8, 16)}
-matrix = {"rank": BUDGET, "in_tensorized_features": (128,), "out_tensorized_features": (128,)}
+settings = {
+    "rank": BUDGET,
+    "in_tensorized_features": (8, 16),
+    "out_tensorized_features": (8, 16),
+}
+matrix = {
+    "rank": BUDGET,
+    "in_tensorized_features": (128,),
+    "out_tensorized_features": (128,),
+}
 plain = {
-    "blocktt": tlinear.FactorizedLinear.from_linear(hidden, factorization="blocktt", **settings),
+    "blocktt": tlinear.FactorizedLinear.from_linear(
+        hidden, factorization="blocktt", **settings
+    ),
     "tt": tlinear.FactorizedLinear.from_linear(hidden, factorization="tt", **settings),
-    "matrix": tlinear.FactorizedLinear.from_linear(hidden, factorization="tt", **matrix),
+    "matrix": tlinear.FactorizedLinear.from_linear(
+        hidden, factorization="tt", **matrix
+    ),
 }
 for name, layer in plain.items():
     error = layer.decomposition.relative_error
-    print(
-        f"{name:8} {layer.weight.n_parameters:6,} parameters, weight error {error:.2f}, {tested(dense.replace(1, layer))}"
-    )
+    seen = f"{layer.weight.n_parameters:,} parameters, weight error {error:.2f}"
+    print(f"{name:8} {seen}, {tested(dense.replace(1, layer))}")
 
 # %%
 # Most of the weight is gone, by its norm, and half of the digits are still read.  The error of the weight is the least for the matrix, as is usual.  The norm of the weight weighs all
@@ -65,20 +85,37 @@ calibrated = {
     "blocktt": tlinear.FactorizedLinear.from_linear(
         hidden, factorization="blocktt", calibration=activations, **settings
     ),
-    "tt": tlinear.FactorizedLinear.from_linear(hidden, factorization="tt", calibration=activations, **settings),
-    "matrix": tlinear.FactorizedLinear.from_linear(hidden, factorization="tt", calibration=activations, **matrix),
+    "tt": tlinear.FactorizedLinear.from_linear(
+        hidden, factorization="tt", calibration=activations, **settings
+    ),
+    "matrix": tlinear.FactorizedLinear.from_linear(
+        hidden, factorization="tt", calibration=activations, **matrix
+    ),
 }
 unseen = dense.input_of(1, data.test_images)
 wanted = hidden(unseen) - hidden.bias
 for name, layer in calibrated.items():
-    outputs = [np.linalg.norm(hidden(unseen) - one(unseen)) / np.linalg.norm(wanted) for one in (plain[name], layer)]
-    print(
-        f"{name:8} output error on unseen images {outputs[0]:.2f}, calibrated {outputs[1]:.2f}, "
-        f"{tested(dense.replace(1, layer))}"
-    )
+    outputs = [
+        np.linalg.norm(hidden(unseen) - one(unseen)) / np.linalg.norm(wanted)
+        for one in (plain[name], layer)
+    ]
+    errors = "output error on unseen images {:.2f}, calibrated {:.2f}".format(*outputs)
+    print(f"{name:8} {errors}, {tested(dense.replace(1, layer))}")
 
 # %%
-# The same parameters, in other places.  The bias was kept as it was.
+# The same parameters, in other places.  The bias was kept as it was.  Over three budgets, the error of the weight and that of
+# the outputs on the calibration, each decomposition being made for the latter:
+
+curves = plot.error_curves(
+    hidden.weight,
+    factorizations=["tt", "blocktt"],
+    ranks=(0.025, 0.05, 0.1),
+    shapes=[((8, 16), (8, 16))],
+    calibration=activations,
+)
+figure = plot.draw_error_curves(curves)
+
+# %%
 #
 # Fine-tune
 # ---------
@@ -119,7 +156,13 @@ for kind, layers in (("plain", plain), ("calibrated", calibrated)):
 # long.  A hidden layer that does not beat that is not worth its parameters:
 
 without = train(
-    dense.replace(1), data.train_images, data.train_labels, epochs=5, batch_size=100, learning_rate=3e-3, rng=0
+    dense.replace(1),
+    data.train_images,
+    data.train_labels,
+    epochs=5,
+    batch_size=100,
+    learning_rate=3e-3,
+    rng=0,
 )
 print(f"no hidden layer: {tested(without)}; the dense one: {tested(dense)}")
 

@@ -69,8 +69,10 @@ def test_every_wire_touches_the_operands_that_carry_its_label_and_no_other_ends_
         }
 
 
-def test_the_drawing_names_every_box_and_wire(tmp_path):
-    layer = tlinear.FactorizedLinear((2, 2, 2, 2, 2, 2), (2, 2, 2, 2, 2, 2), factorization="tucker", rank=2, rng=0)
+@pytest.mark.parametrize("factorization", FORMATS)
+def test_the_drawing_names_every_box_and_wire(tmp_path, factorization):
+    rank = "same" if factorization == "dense" else 2
+    layer = tlinear.FactorizedLinear((2,) * 6, (2,) * 6, factorization=factorization, rank=rank, rng=0)
     plot.save(plot.draw_network(layer), tmp_path / "network.svg")
     ids = [element.get("id") for element in ElementTree.parse(tmp_path / "network.svg").iter()]
     diagram = plot.diagram_of(layer.weight.layer_network)

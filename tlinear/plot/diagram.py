@@ -231,7 +231,7 @@ class _Layout:
         for name in carriers:
             box = self.boxes[name]
             if box.y == y:
-                strokes.append(((right, y), (box.x - box.width / 2, y)))
+                strokes[0] = (*strokes[0], (box.x - box.width / 2, y))
             else:
                 edge = box.y + (_HEIGHT / 2 if box.y < y else -_HEIGHT / 2)
                 strokes.append(((box.x, edge), (box.x, y)))

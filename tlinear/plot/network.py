@@ -101,12 +101,13 @@ def _draw_box(axes: Axes, box: Box) -> None:
 
 def _draw_wire(axes: Axes, wire: Wire) -> None:
     colour = _COLOUR[wire.kind]
-    for stroke in wire.strokes:
+    style = (0, (2, 2)) if wire.kind == "unit" else "-"
+    line: dict[str, Any] = {"color": colour, "linewidth": 1.6, "linestyle": style, "zorder": 1}
+    for number, stroke in enumerate(wire.strokes):
         xs, ys = zip(*stroke, strict=True)
-        style = (0, (2, 2)) if wire.kind == "unit" else "-"
-        axes.plot(
-            xs, ys, color=colour, linewidth=1.6, linestyle=style, solid_capstyle="round", zorder=1, gid=wire.symbol
-        )
+        axes.plot(xs, ys, solid_capstyle="round", gid=None if number else wire.symbol, **line)
+        if number:  # where it joins the first
+            axes.plot(xs[-1:], ys[-1:], "o", color=colour, markersize=4.5, zorder=1)
     (x, y), size = wire.text, "" if wire.size is None else str(wire.size)
     text: dict[str, Any] = {"fontsize": 9, "color": colour, "zorder": 3}
     start, end = wire.strokes[0][0], wire.strokes[0][-1]

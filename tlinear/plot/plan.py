@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Place", "draw_plan", "places_of"]
 
 _ROW = 0.36
-_COLUMN = 1.05
+_COLUMN = 0.85
 _TOP = 0.62
 _APART = 0.7
 
@@ -99,7 +99,7 @@ def places_of(plan: Plan) -> tuple[Place, ...]:
 
 
 def draw_plan(plan: Plan) -> Figure:
-    """Draw the steps of a plan downwards, and beside each the shape of its result, its FLOPs and its bytes.
+    """Draw the steps of a plan downwards, and beside each the labels and bytes of its result, and its FLOPs.
 
     What has a batch is blue and done for every chunk; what is made of operands alone is green and done once.
 
@@ -128,17 +128,17 @@ def draw_plan(plan: Plan) -> Figure:
     places = {place.slot: place for place in places_of(plan)}
     columns = 1 + max(place.column for place in places.values())
     n_rows = max(len(plan.steps), 1)
-    labels = [_label(plan, number) for number in range(len(plan.steps))]
-    text = 0.068 * max(map(len, labels), default=1)
+    labels = [step.name + plan.network.describe(step.pair.out) for step in plan.steps]
+    text = 0.075 * max(map(len, labels), default=1)
     tree = _COLUMN * columns + text + 0.6
-    figure = new_figure(tree + 3.4, _ROW * (n_rows + 1.4) + 0.9)
-    axes, flops, entries = figure.subplots(1, 3, width_ratios=(tree, 1.7, 1.7), sharey=True)
+    figure = new_figure(tree + 2.8, _ROW * (n_rows + 1.4) + 0.9)
+    axes, flops, entries = figure.subplots(1, 3, width_ratios=(tree, 1.4, 1.4), sharey=True)
     axes.set_xlim(-0.6, columns + (text + 0.1) / _COLUMN)
     axes.set_ylim(n_rows - 0.4, -1.3)
     axes.set_axis_off()
     _draw_tree(axes, plan, places)
     for number, label in enumerate(labels):
-        axes.text(columns - 0.3, number, label, va="center", fontsize=8, family="monospace", color=INK)
+        axes.text(columns - 0.3, number, label, va="center", fontsize=8.5, family="monospace", color=INK)
     table = plan.to_dict()["steps"]
     sizes = [plan.network.size(step.pair.out, plan.batch_size) * plan.dtype.itemsize for step in plan.steps]
     colours = [_colour(plan, number) for number in range(len(plan.steps))]
@@ -150,12 +150,6 @@ def draw_plan(plan: Plan) -> Figure:
         fontsize="medium",
     )
     return figure
-
-
-def _label(plan: Plan, number: int) -> str:
-    step = plan.steps[number]
-    shape = "x".join(map(str, plan.network.shape(step.pair.out, plan.batch_size)))
-    return f"{step.name}{plan.network.describe(step.pair.out)} {shape}"
 
 
 def _colour(plan: Plan, number: int) -> str:
@@ -196,6 +190,6 @@ def _bars(axes: Axes, title: str, values: list[int], colours: list[str]) -> None
     axes.barh(range(len(values)), values, height=0.55, color=colours)
     most = max(values, default=1)
     for number, value in enumerate(values):
-        axes.text(value + 0.03 * most, number, f"{value:,}", va="center", fontsize=7.5, color=INK)
+        axes.text(value + 0.03 * most, number, f"{value:,}", va="center", fontsize=8, color=INK)
     axes.set_xlim(0, 1.75 * most)
     axes.set_axis_off()
