@@ -74,10 +74,18 @@ class Sum(NamedTuple):
             total = micro.contract([(array, labels) for array, labels in self.arrays], self.out)
         else:  # np.einsum has no more letters: axes of size 1 do without
             arrays: micro.Network = [
-                (np.squeeze(array), [label for label in labels if sizes[label] > 1]) for array, labels in self.arrays
+                (np.squeeze(array), [label for label in labels if sizes[label] > 1])
+                for array, labels in self.arrays
+                if array.size > 1
             ]
-            total = micro.contract(arrays, [label for label in self.out if sizes[label] > 1])
-            total = total.reshape([sizes[k] for k in self.out])
+            total = (
+                micro.contract(arrays, [label for label in self.out if sizes[label] > 1])
+                if arrays
+                else np.ones((), int)
+            )
+            for array, _ in self.arrays:
+                total = total * array.ravel()[0] if array.size == 1 else total
+            total = np.asarray(total).reshape([sizes[k] for k in self.out])
         return total if self.bias is None else total + self.bias
 
 
