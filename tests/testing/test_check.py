@@ -78,7 +78,7 @@ def test_a_failure_is_shown_by_a_small_case():
     report = check(layer, formats=["tt"], dtypes=["float64"], max_examples=100)
     assert not report.passed
     finding = next(failure for failure in report.failures if failure.result == "y")
-    assert np.prod(finding.case.batch_shape) == 3 or 3 in finding.case.batch_shape
+    assert sum(finding.case.batch_shape) == 3
     assert finding.case.in_shape == finding.case.out_shape == (1,)
     for word in ("layer FAILED", "expected", "got", "tt (1,) -> (1,)"):
         assert word in str(report)
