@@ -24,6 +24,7 @@ def test_of_the_port():
     assert report.passed, str(report)
 
 
+@pytest.mark.filterwarnings("ignore")  # of what NumPy will do otherwise with what they call
 def test_of_the_peers():
     """TensorLy-Torch, TensorLy and torchTT; on many cases tests/testing/false_alarms.py judges them."""
     sessions, _ = accused(list(peers()), 10 * settings().max_examples, seed=0, max_modes=3)

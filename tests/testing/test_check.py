@@ -63,8 +63,7 @@ def test_every_identity_holds_of_what_is_right_and_not_of_everything(identity):
             continue
         group = [case, *others]
         assert identity.broken(group, [right(one) for one in group], rules.convention) is None
-        # one that is wrong in every case but the first, or in the first alone where there are no others
-        wrong = [shifted(case), *map(right, others)]
+        wrong = [*map(right, group[:-1]), shifted(group[-1])]
         broken += identity.broken(group, wrong, rules.convention) is not None
         n += 1
     assert n > 10
@@ -79,7 +78,7 @@ def test_a_failure_is_shown_by_a_small_case():
     report = check(layer, formats=["tt"], dtypes=["float64"], max_examples=100)
     assert not report.passed
     finding = next(failure for failure in report.failures if failure.result == "y")
-    assert np.prod(finding.case.batch_shape) == 3 or 3 in finding.case.batch_shape
+    assert sum(finding.case.batch_shape) == 3
     assert finding.case.in_shape == finding.case.out_shape == (1,)
     for word in ("layer FAILED", "expected", "got", "tt (1,) -> (1,)"):
         assert word in str(report)

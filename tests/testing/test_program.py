@@ -89,6 +89,22 @@ ECHO = "import sys; from pathlib import Path; given, wanted = map(Path, sys.argv
         (ECHO + "(wanted / 'results.json').write_text('{\"777\": {}}')", "names cases that were not given"),
         (ECHO + "(wanted / 'results.txt').write_text('hello')", "comes before any 'case'"),
         (ECHO + "(wanted / 'results.txt').write_bytes(bytes([255, 0]))", "wrote what cannot be read"),
+        (ECHO + "(wanted / 'results.json').write_text('[' * 100_000)", "results.json is no JSON"),
+        (
+            ECHO + '(wanted / \'results.json\').write_text(\'{"0": {"y": {"shape": [1], "data": [true]}}}\')',
+            "no number: True",
+        ),
+        (
+            ECHO
+            + "(wanted / 'results.json').write_text('{\"0\": {\"y\": {\"shape\": [1], \"data\": [1' + '0' * 400 + ']}}}')",
+            "no float64",
+        ),
+        (ECHO + "(wanted / 'results.json').mkdir()", "wrote neither results.json nor results.txt"),
+        (ECHO + "(wanted / 'results.txt').write_text('case 0\\ny 1 99999999999999999999 1')", "has no number where"),
+        (ECHO + "(wanted / 'results.txt').write_text('case 0\\ny 1 1 1_0')", "holds what is no number"),
+        (ECHO + "(wanted / 'results.txt').write_text('case 0\\ny 70' + ' 1' * 71)", "at most 64 sizes"),
+        (ECHO + "(wanted / 'results.txt').write_text('case 0\\ny 1 1 1\\ny 1 1 1')", "is there twice"),
+        (ECHO + "(wanted / 'results.txt').open('wb').truncate(300_000_000)", "wrote more than 256 MB"),
     ],
 )
 def test_a_program_that_cannot_be_judged_is_neither_right_nor_wrong(program, message, capsys, tmp_path):

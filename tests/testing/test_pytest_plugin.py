@@ -76,7 +76,10 @@ def test_known_failures_are_expected_and_stale_ones_are_told(run, tmp_path):
     [
         ((), 4, "Name what is to be judged by one of --tlinear-implementation and --tlinear-exec"),
         (("--tlinear-implementation", "port:run", "--tlinear-exec", "x"), 4, "Name what is to be judged by one of"),
-        (("--tlinear-implementation", "port:nothing"), 1, "cannot be imported"),
+        (("--tlinear-implementation", "port:nothing"), 4, "cannot be imported"),
+        (("--tlinear-implementation", "port:run", "--tlinear-layers", "x"), 2, "--tlinear-layers x must be numbers"),
+        (("--tlinear-implementation", "port:run", "--tlinear-dtypes", "int8"), 2, "'int8', which is not judged"),
+        (("--tlinear-implementation", "port:run", "--tlinear-formats", "svd"), 2, "'svd' is not known"),
         (("--tlinear-implementation", "port:run", "--tlinear-xfail", "no-such-file"), 4, "cannot be read"),
         (("--tlinear-implementation", "port:run", "--tlinear-vectors", "no-such-file"), 2, "cannot be read"),
     ],

@@ -21,12 +21,13 @@ from tlinear.contraction.network import BATCH, Labels
 from tlinear.testing.case import Case
 from tlinear.testing.exact import in_fractions
 
-__all__ = ["Convention", "Sum", "reference", "sum_of", "sums_of", "widened"]
+__all__ = ["MOST_LABELS", "Convention", "Sum", "reference", "sum_of", "sums_of", "widened"]
 
 Convention: TypeAlias = Literal["adjoint", "transpose"]
 
 
-_MOST_LABELS = 52
+MOST_LABELS = 52
+"""As many as np.einsum has letters for."""
 
 
 class Sum(NamedTuple):
@@ -70,7 +71,7 @@ class Sum(NamedTuple):
         if 0 in sizes.values():  # a sum of nothing, or nothing at all
             dtype = np.result_type(*(array.dtype for array, _ in self.arrays))
             total = np.zeros([sizes[label] for label in self.out], dtype)
-        elif len(sizes) <= _MOST_LABELS:
+        elif len(sizes) <= MOST_LABELS:
             total = micro.contract([(array, labels) for array, labels in self.arrays], self.out)
         else:  # np.einsum has no more letters: axes of size 1 do without
             arrays: micro.Network = [

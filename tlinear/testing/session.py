@@ -26,6 +26,7 @@ EXPLAINED_BY = 24
 
 _AT_ONCE = 100
 _IDENTITY_EVERY = 4
+_RERUN = 3
 
 
 class Session:
@@ -66,8 +67,8 @@ class Session:
             certified = [k for k, case in enumerate(batch) if self._is_certified(case)]
             chosen = [k for k in certified[::_IDENTITY_EVERY] if not isinstance(outcomes[k], Failure)]
             self._keep_identities([batch[k] for k in chosen], [outcomes[k] for k in chosen])
-            largest = max(range(len(batch)), key=lambda k: batch[k].dy.size)
-            self._rerun([batch[largest]], [outcomes[largest]])
+            largest = sorted(range(len(batch)), key=lambda k: batch[k].dy.size)[-_RERUN:]
+            self._rerun([batch[k] for k in largest], [outcomes[k] for k in largest])
 
     def verdict(self, case: Case) -> Verdict:
         """What there is to say of one more case, which is not counted."""
