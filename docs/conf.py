@@ -4,9 +4,12 @@ Every block of Python in it runs while it is built: the chapters in ``learn`` by
 pages and docstrings by ``_ext/executed.py``.  A wrong output is an error, and so is a link that leads nowhere.
 """
 
+import os
 import sys
 from pathlib import Path
 
+# the matrices of the examples are small, and several threads would mostly wait for each other
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "tlinear"

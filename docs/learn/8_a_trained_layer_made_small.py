@@ -104,7 +104,8 @@ for name, layer in calibrated.items():
 
 # %%
 # The same parameters, in other places.  The bias was kept as it was.  Over three budgets, the error of the weight and that of
-# the outputs on the calibration, each decomposition being made for the latter:
+# the outputs on the calibration, each decomposition being made for the latter.  The weight that BlockTT ends up with is further from the trained
+# one than zero is, and its outputs are the nearest: in directions that no input has, anything goes.
 
 curves = plot.error_curves(
     hidden.weight,
