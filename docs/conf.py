@@ -64,14 +64,3 @@ sphinx_gallery_conf = {
     "copyfile_regex": "",
     "notebook_extensions": set(),
 }
-
-
-def add_replays(app, docname, source):
-    """Link to the replayed papers where they are there."""
-    if docname == root_doc and (Path(__file__).parent / "replays" / "index.md").exists():
-        source[0] += "\n```{toctree}\n:hidden:\n:caption: Replayed\nreplays/index\n```\n"
-
-
-def setup(app):
-    """Connect the above."""
-    app.connect("source-read", add_replays)

@@ -41,7 +41,7 @@ PUBLIC = sorted(set(public_names()))
 ENTRIES = list(entries())
 
 
-@pytest.mark.parametrize(("room", "name"), PUBLIC, ids=".".join)
+@pytest.mark.parametrize(("room", "name"), PUBLIC, ids=map(".".join, PUBLIC))
 def test_every_public_name_is_documented_with_an_example(room, name):
     thing = getattr(importlib.import_module(room), name)
     on_page = [has_examples for documented, has_examples in ENTRIES if documented is thing]
