@@ -43,6 +43,7 @@ def test_the_table_of_the_page_is_what_is_found():
         assert [line.split("|")[1:-2] for line in rows] == [line.split("|")[1:-2] for line in computed]
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("factorization", FORMATS)
 def test_a_check_shows_a_defect_by_a_small_case(factorization):
     report = check(lambda case: by_tltorch(case, "factorized"), formats=[factorization], max_modes=1, max_examples=100)
