@@ -1,7 +1,6 @@
 """Faults of TensorLy 0.10, pyttb 1.8 and torchTT 0.5 in decomposing tensors, and what is right.
 
-The peer's own answer is asserted too: where it changes, the comparison has lost its point.  pyttb and torchTT are no part of
-the environment of the other tests here; what needs them is left out where they are not installed.
+The peer's own answer is asserted too: where it changes, the comparison has lost its point.
 """
 
 import math
@@ -22,8 +21,8 @@ TOLERANCES = [10.0**-k for k in range(2, 14)]
 
 
 @pytest.fixture(autouse=True)
-def peers_may_warn():
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+def peers_compute_in_numpy_and_may_warn():
+    with tensorly.backend_context("numpy"), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
 
