@@ -227,7 +227,9 @@ def test_a_tolerance_is_kept_down_to_the_last_digits(factorization):
 
 def test_tolerances_that_pyttb_misses():
     """``pyttb.hosvd`` takes Gram matrices at every tolerance: from 1e-8 on it delivers the same, some 1e-9."""
-    pyttb, tensor = pytest.importorskip("pyttb"), falling()
+    import pyttb
+
+    tensor = falling()
     found = pyttb.hosvd(pyttb.tensor(tensor), tol=1e-12, verbosity=0).full().data
     assert error_of(tensor, found) > 1e-11
     assert decompose(tensor, "tucker", tolerance=1e-12).relative_error <= 1e-12
@@ -236,10 +238,11 @@ def test_tolerances_that_pyttb_misses():
 @pytest.mark.parametrize("exponent", [664, -664])
 def test_numbers_whose_squares_leave_the_range(exponent):
     """pyttb fails on them, or returns a tensor of no use; torchTT returns a worse one: .947 instead of .648 or so."""
+    import torch
+    import torchtt
+
     tensor = np.random.default_rng(0).standard_normal((6, 5, 4, 3))
     scaled = np.ldexp(tensor, exponent)
-    torchtt = pytest.importorskip("torchtt")
-    torch = pytest.importorskip("torch")
     rank = decompose(tensor, "tt", 2).rank
     peer = [error_of(x, torchtt.TT(torch.from_numpy(x), rmax=2).full().numpy()) for x in (tensor, scaled)]
     assert not peer[1] <= 1.05 * peer[0]
@@ -251,7 +254,9 @@ def test_numbers_whose_squares_leave_the_range(exponent):
 
 def test_pyttb_fails_where_nothing_is_wrong():
     """A zero tensor, a constant one, NaN, and CP of more components than a mode is long from singular vectors."""
-    pyttb, rng = pytest.importorskip("pyttb"), np.random.default_rng(0)
+    import pyttb
+
+    rng = np.random.default_rng(0)
 
     def fails(tensor, rank, **options):
         try:
