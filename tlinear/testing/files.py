@@ -50,7 +50,7 @@ def array_to_json(array: Array) -> dict[str, Any]:
     >>> array_to_json(np.array([2 - 1j]))
     {'shape': [1], 'data': [2, -1]}
     """
-    return {"shape": list(array.shape), "data": [_decimal(number) for number in _reals(array)]}
+    return {"shape": list(array.shape), "data": _decimals(array)}
 
 
 def array_from_json(stored: Any, dtype: np.dtype[Any], name: str) -> Array:
@@ -163,7 +163,7 @@ def _lines(cases: Sequence[Case]) -> Iterator[str]:
         arrays = list(case.arrays())
         yield f"arrays {len(arrays)}"
         for name, array in arrays:
-            yield _words(name, array.ndim, *array.shape, *map(_decimal, _reals(array)))
+            yield _words(name, array.ndim, *array.shape, *_decimals(array))
 
 
 def results_from_text(text: str, cases: Sequence[Case]) -> list[Outcome]:
@@ -250,12 +250,11 @@ def _words(*words: Any) -> str:
     return " ".join(map(str, words))
 
 
-def _reals(array: Array) -> Iterator[Any]:
-    for number in np.ravel(array):
-        yield from (number.real, number.imag) if array.dtype.kind == "c" else (number,)
-
-
-def _decimal(number: Any) -> int | float:
-    """The shortest decimal that reads back as the same number, in float64 as in its own dtype."""
-    value = float(number)
-    return int(value) if value.is_integer() and abs(value) < 2**53 and not (value == 0 and np.signbit(value)) else value
+def _decimals(array: Array) -> list[int | float]:
+    """The shortest decimals that read back as the same numbers, in float64 as in their own dtype."""
+    flat = np.ravel(array)
+    numbers = (flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat).astype(np.float64)
+    whole = (np.floor(numbers) == numbers) & (np.abs(numbers) < 2**53) & ~((numbers == 0) & np.signbit(numbers))
+    return [
+        int(number) if is_whole else number for number, is_whole in zip(numbers.tolist(), whole.tolist(), strict=True)
+    ]
