@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy
+from processor import processor
 from threadpoolctl import threadpool_limits
 
 import tlinear
@@ -112,13 +113,6 @@ def row(factorization: str, n_modes: int, budget: float, cases: list[Case]) -> d
         "iterations": f"{statistics.median(case.iterations for case in cases):.0f}",
         "s": f"{statistics.median(case.seconds for case in cases):.1f}",
     }
-
-
-def processor() -> str:
-    """The model of the processor, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def print_environment(names: tuple[str, ...], ridge: float) -> None:

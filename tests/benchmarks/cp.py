@@ -39,7 +39,8 @@ from pathlib import Path
 
 import numpy as np
 import tensorly
-from svd_formats import processor, show
+from processor import processor
+from svd_formats import show
 from tensorly.decomposition import parafac
 from threadpoolctl import threadpool_limits
 

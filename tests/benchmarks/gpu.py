@@ -313,7 +313,7 @@ def measured(
 
 
 def geometric_mean(values: Sequence[float]) -> float | None:
-    return math.exp(statistics.fmean(map(math.log, values))) if values else None
+    return statistics.geometric_mean(values) if values else None
 
 
 def markdown_row(cells_: Sequence[str]) -> str:

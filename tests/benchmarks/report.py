@@ -11,6 +11,7 @@ import opt_einsum
 from cells import Row
 from grid import IMPLEMENTATIONS
 from peer import tltorch, torch
+from processor import processor
 from stopwatch import MOST_SECONDS
 from threadpoolctl import threadpool_info
 
@@ -57,10 +58,6 @@ def fields_of(row: Row) -> list[str]:
     ]
 
 
-def geometric_mean(values: Iterable[float]) -> float:
-    return statistics.geometric_mean(values)
-
-
 def listed(rows: Sequence[Row], describe: Callable[[Row], str], most: int = 12) -> str:
     """So many cells, and the first of them by name."""
     if not rows:
@@ -78,7 +75,7 @@ def summary(
     asked = {1: ">= 10, no cell below 2", 32: ">= 3", 100: ">= 3", 1024: ">= 2"}
     for batch, mode in sorted({(row.batch, row.mode) for row in beside}):
         some = [row for row in beside if (row.batch, row.mode) == (batch, mode)]
-        mean, worst = geometric_mean(row.ratio for row in some), min(some, key=lambda row: row.ratio)
+        mean, worst = statistics.geometric_mean(row.ratio for row in some), min(some, key=lambda row: row.ratio)
         faster = [
             min(row.seconds["tltorch"], row.seconds.get("tltorch reconstructed", math.inf)) / row.seconds["auto"]
             for row in some
@@ -87,7 +84,7 @@ def summary(
             (
                 f"tltorch / tlinear, batch {batch}, {mode}",
                 f"geometric mean {mean:.2f} over {len(some)} cells (beside its faster implementation "
-                f"{geometric_mean(faster):.2f}), worst {worst.ratio:.2f}: {worst.title}, {worst.factorization}",
+                f"{statistics.geometric_mean(faster):.2f}), worst {worst.ratio:.2f}: {worst.title}, {worst.factorization}",
                 asked.get(batch, ""),
             )
         )
@@ -104,15 +101,17 @@ def summary(
         )
     large = [row for row in beside if row.batch >= 100]
     if large:
-        share = geometric_mean(row.ratio / row.ceiling for row in large)
+        share = statistics.geometric_mean(row.ratio / row.ceiling for row in large)
         lines.append(("ratio / ceiling, batch >= 100", f"geometric mean {share:.2f} over {len(large)} cells", ">= 0.6"))
         small, others = (
             [row for row in large if (row.layer == "seed") is is_small and "dense" in row.seconds]
             for is_small in (True, False)
         )
         if small and others:
-            of_floor, of_others = (geometric_mean(row.ratio / row.ceiling for row in some) for some in (small, others))
-            bare = geometric_mean(row.floor / row.seconds["dense"] for row in small)
+            of_floor, of_others = (
+                statistics.geometric_mean(row.ratio / row.ceiling for row in some) for some in (small, others)
+            )
+            bare = statistics.geometric_mean(row.floor / row.seconds["dense"] for row in small)
             lines.append(
                 (
                     "the same without the layer of 16 x 10",
@@ -231,14 +230,6 @@ def machine_line(threads: int, rows: Sequence[Row]) -> str:
         f"SGEMM peak {statistics.median(peaks):.0f} GFLOP/s ({min(peaks):.0f} to {max(peaks):.0f} over the cells), "
         f"copy {statistics.median(copies):.1f} GB/s ({min(copies):.1f} to {max(copies):.1f})."
     )
-
-
-def processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def markdown_row(cells_: Sequence[str]) -> str:

@@ -37,6 +37,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorly
+from processor import processor
 from tensorly.decomposition import tensor_train, tensor_train_matrix, tucker
 from threadpoolctl import threadpool_limits
 
@@ -382,16 +383,6 @@ def show(rows: list[list[str]], markdown: bool) -> None:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         print("\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows))
     print()
-
-
-def processor() -> str:
-    """Its name, where the operating system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from processor import processor
 from threadpoolctl import threadpool_limits
 
 import tlinear
@@ -98,13 +99,6 @@ def row(factorization: str, n_modes: int, budget: float, cases: list[Case]) -> d
 
 NAMED = MATRICES[-2]
 """The matrix whose shape is printed."""
-
-
-def processor() -> str:
-    """The model of the processor, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def print_table(rows: Iterator[dict[str, str]], markdown: bool) -> None:
