@@ -17,6 +17,7 @@ from tlinear.demo.experiment import Progress, run
 from tlinear.demo.settings import QUICK, Settings
 from tlinear.dependency import dependency
 from tlinear.errors import MissingDependencyError, OptionError
+from tlinear.plot import check_path
 
 __all__ = ["PURPOSE", "add_arguments", "execute"]
 
@@ -98,7 +99,7 @@ def _usable(plot: Path | None) -> Path | None:
     """The path if a plot can be saved there, None if none is wanted or matplotlib is not installed."""
     if plot is not None:
         try:
-            figure.check_path(plot)
+            check_path(plot, extra="demo", what="The demo")
         except MissingDependencyError as error:
             _say(f"no plot will be saved. {error}")
             return None

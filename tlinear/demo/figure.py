@@ -8,35 +8,15 @@ from typing import TYPE_CHECKING
 
 from tlinear.demo.result import Result
 from tlinear.dependency import dependency
-from tlinear.errors import OptionError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["check_path", "draw", "save"]
+__all__ = ["draw", "save"]
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers, and markers that stay apart in grey
 _STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"))
-
-
-def check_path(path: Path) -> None:
-    """Raise now what :func:`save` would raise after all the work.
-
-    Raises
-    ------
-    OptionError
-        When the folder does not exist, or matplotlib writes no such kind of file.
-    MissingDependencyError
-        When matplotlib is not installed.
-    """
-    with dependency("matplotlib"):
-        from matplotlib.backend_bases import FigureCanvasBase
-    kinds = FigureCanvasBase.get_supported_filetypes()
-    if path.suffix[1:].lower() not in kinds:
-        raise OptionError(f"A plot cannot be saved as {path}. End the name in one of {', '.join(sorted(kinds))}.")
-    if not path.parent.is_dir():
-        raise OptionError(f"A plot cannot be saved as {path}: there is no folder {path.parent}. Make it first.")
 
 
 def save(result: Result, path: Path) -> None:

@@ -49,8 +49,8 @@ def plain_axes(axes: Axes, title: str, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def check_path(path: Path) -> None:
-    """Raise now what :func:`save` would raise after all the work.
+def check_path(path: Path, *, extra: str = "plot", what: str = "A plot") -> None:
+    """Raise now what :func:`save` would raise after all the work; `what` needs matplotlib, which `extra` brings.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def check_path(path: Path) -> None:
     MissingDependencyError
         When matplotlib is not installed.
     """
-    with dependency("matplotlib", extra="plot", what="A plot"):
+    with dependency("matplotlib", extra=extra, what=what):
         from matplotlib.backend_bases import FigureCanvasBase
     kinds = FigureCanvasBase.get_supported_filetypes()
     if path.suffix[1:].lower() not in kinds:
