@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear.algorithms.cp import cp
-from tlinear.algorithms.cp_als import als_sweep
+from tlinear.algorithms.cp_als import als_sweep, extrapolated_sweep
 from tlinear.algorithms.cp_compression import compress
 from tlinear.algorithms.cp_gauss_newton import Damped, gauss_newton_step
 from tlinear.algorithms.descent import EXACT, STOPPED
@@ -248,6 +248,76 @@ def test_the_last_sweeps_are_of_the_whole_tensor():
     assert point.error - swept.error <= 1e-6 * point.error
     core = [basis @ (basis.T @ factor) for basis, factor in zip(compress(tensor, 3).bases, factors, strict=True)]
     assert max(np.linalg.norm(inside - factor) for inside, factor in zip(core, factors, strict=True)) > 1e-3
+
+
+# ------------------------------------------------------------ reading in single precision
+
+
+SINGLE = {"float64": "float32", "complex128": "complex64"}
+
+
+def large(rng, rank, noise, dtype="float64"):
+    """Numbers of single precision: of a rank above half of the modes, so that no core is worth it, and noise."""
+    tensor = gaussian(rng, (32, 32, 32), rank, dtype)
+    disturbance = normal(rng, tensor.shape, dtype)
+    tensor = tensor + noise * np.linalg.norm(tensor) / np.linalg.norm(disturbance) * disturbance
+    return tensor.astype(SINGLE[dtype]).astype(dtype)
+
+
+@pytest.fixture
+def precisions(monkeypatch):
+    """Those in which the sweeps of a descent read the tensor, in turn."""
+    seen = []
+
+    def swept(target, *arguments):
+        seen.append(target.tensor.dtype.name)
+        return extrapolated_sweep(target, *arguments)
+
+    monkeypatch.setattr("tlinear.algorithms.cp.extrapolated_sweep", swept)
+    return seen
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_far_is_read_in_single_precision_until_sweeps_end_and_then_in_double(dtype, precisions):
+    tensor = large(np.random.default_rng(0), 28, 9.0, dtype)
+    weights, factors, report = fit(tensor, 28, n_starts=1)
+    n_single = precisions.count(SINGLE[dtype])
+    assert precisions == [SINGLE[dtype]] * n_single + [dtype] * (len(precisions) - n_single)
+    assert 10 < n_single < len(precisions)
+    assert report.converged
+    assert all(later <= earlier for earlier, later in itertools.pairwise([1.0, *report.history]))
+    error = relative_error(tensor, cp_product(weights, factors))
+    assert abs(error**2 - report.history[-1] ** 2) <= history_rounding(tensor, weights) * error**2
+    assert {weights.dtype, *(factor.dtype for factor in factors)} == {np.dtype(dtype)}
+
+
+def test_neighbours_of_numbers_of_single_precision_are_read_in_double(precisions):
+    tensor = large(np.random.default_rng(0), 28, 3.0)
+    fit(tensor * (1.0 + EPS), 28, n_starts=1)
+    assert {*precisions} == {"float64"}
+
+
+def test_an_exact_tensor_of_single_precision_is_found_to_its_rounding(precisions):
+    """To the rounding of its entries, which no CP tensor has: they are 2^-24 of the entries at most."""
+    tensor = large(np.random.default_rng(0), 28, 0.0)
+    weights, factors, _ = fit(tensor, 28, n_starts=1)
+    assert relative_error(tensor, cp_product(weights, factors)) <= 2.0**-24
+    assert precisions[-1] == "float64"
+
+
+@pytest.mark.parametrize("end", [{"max_iterations": 5}, {"callback": lambda n, _: n == 5}], ids=["limit", "callback"])
+def test_the_error_of_what_ends_in_single_precision_is_the_true_one(end, precisions):
+    tensor = large(np.random.default_rng(0), 28, 9.0)
+    weights, factors, report = fit(tensor, 28, n_starts=1, **end)
+    assert set(precisions) == {"float32"}
+    assert (report.n_iterations, report.converged) == (5, False)
+    error = relative_error(tensor, cp_product(weights, factors))
+    assert abs(report.error - error) <= history_rounding(tensor, weights) * error
+    # what the sweeps say allows for roundings, of which the largest part of a square is 1e-4
+    assert error <= report.history[-1] <= error * (1.0 + 1e-4)
+
+
+# ------------------------------------------------------------ finding what is hard to find
 
 
 @pytest.mark.parametrize("congruence", [0.9, 0.99])

@@ -8,10 +8,12 @@ from algorithms.tensors import DTYPES, EPS, generators, integers, kinds, normal,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlinear.algorithms.kruskal import Target, cp_product, gram, khatri_rao, mttkrps, normalized
+from tlinear.algorithms.cp_als import als_sweep
+from tlinear.algorithms.kruskal import Kruskal, Target, cp_product, gram, khatri_rao, mttkrps, normalized
 from tlinear.algorithms.report import relative_error
 
 LETTERS = "abcdefgh"
+SINGLE_EPS = float(np.finfo(np.float32).eps)
 ranks = st.integers(1, 5)
 
 
@@ -46,10 +48,13 @@ def test_cp_product_is_its_definition(dtype, rng, shape, rank):
     shape=st.lists(st.integers(1, 4), min_size=1, max_size=6).map(tuple),
     rank=st.integers(1, 3),
     replace=st.booleans(),
+    single=st.booleans(),
 )
-def test_mttkrps_are_their_definition(dtype, rng, shape, rank, replace):
-    """Also when each factor is replaced as soon as its mode is done, as a sweep does."""
+def test_mttkrps_are_their_definition(dtype, rng, shape, rank, replace, single):
+    """Also when each factor is replaced as soon as its mode is done, as a sweep does; and in single precision."""
     tensor, factors = integers(rng, shape, dtype), [integers(rng, (size, rank), dtype) for size in shape]
+    if single:
+        tensor = Target.of(tensor).in_single().tensor
     letters = LETTERS[: len(shape)]
     modes = []
     for mode, product in mttkrps(tensor, factors):
@@ -58,10 +63,28 @@ def test_mttkrps_are_their_definition(dtype, rng, shape, rank, replace):
         equation = ",".join([letters, "z", *(f"{letters[k]}z" for k in others)]) + f"->{letters[mode]}z"
         expected = np.einsum(equation, tensor, ones, *(factors[k].conj() for k in others), optimize=True)
         np.testing.assert_array_equal(product, expected)
+        assert product.dtype == dtype
         modes.append(mode)
         if replace:
             factors[mode] = integers(rng, factors[mode].shape, dtype)
     assert modes == list(range(len(shape)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(rng=generators, shape=shapes, rank=ranks)
+def test_mttkrps_of_a_tensor_in_single_precision_are_off_by_its_rounding(dtype, rng, shape, rank):
+    """An entry is a sum of at most N products of d numbers, each of which is rounded: N + 2 d roundings, or four times
+    as many where complex products are made."""
+    tensor = in_single(kinds(rng, shape, dtype))
+    factors = [normal(rng, (size, rank), dtype) for size in shape]
+    single, magnitudes = Target.of(tensor).in_single(), [np.abs(factor) for factor in factors]
+    assert single.tensor.nbytes == tensor.nbytes // 2
+    n_roundings = 4 * (tensor.size + 2 * tensor.ndim)
+    for (_, product), (_, expected), (_, size) in zip(
+        mttkrps(single.tensor, factors), mttkrps(tensor, factors), mttkrps(np.abs(tensor), magnitudes), strict=True
+    ):
+        assert product.dtype == dtype
+        assert np.all(np.abs(product - expected) <= n_roundings * SINGLE_EPS * size)
 
 
 # ------------------------------------------------------------ distances
@@ -75,6 +98,11 @@ def distance_rounding(weights, factors):
     """
     n_terms = len(weights) + len(factors) + math.prod(len(factor) for factor in factors) + 3
     return 4 * n_terms * EPS
+
+
+def in_single(tensor):
+    """The nearest numbers of single precision, as numbers of double precision."""
+    return tensor.astype("complex64" if tensor.dtype.kind == "c" else "float32").astype(tensor.dtype)
 
 
 def random_kruskal(rng, shape, rank, dtype):
@@ -115,6 +143,31 @@ def test_error_by_identity_is_the_error(dtype, rng, shape, rank, noise):
     slack = distance_rounding(weights, factors) / EPS * 1e-8
     explicit = target.error(weights, factors)
     assert abs(found**2 - explicit**2) <= slack * explicit**2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(rng=generators, shape=shapes)
+def test_a_tensor_is_read_in_single_precision_only_if_that_changes_no_entry(dtype, rng, shape):
+    tensor = in_single(normal(rng, shape, dtype))
+    np.testing.assert_array_equal(Target.of(tensor).in_single().tensor, tensor)
+    for factor in (1.0 + EPS, 1e100, 1e-100):
+        changed = tensor.copy()
+        changed[(0,) * tensor.ndim] = factor
+        assert Target.of(changed).in_single() is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(rng=generators, shape=shapes, rank=ranks)
+def test_the_error_of_a_sweep_in_single_precision_is_not_below_the_true_one(dtype, rng, shape, rank):
+    """And above it by no more than twice the allowance, which is at most 1e-4 of the square."""
+    target = Target.of(in_single(kinds(rng, shape, dtype)))
+    _, factors = random_kruskal(rng, shape, rank, dtype)
+    swept = als_sweep(target.in_single(), Kruskal(np.zeros(rank), factors, 1.0), 1e-10)
+    square, explicit = swept.error**2, target.error(swept.weights, swept.factors) ** 2
+    slack = distance_rounding(swept.weights, factors) * (target.square**0.5 + np.sum(swept.weights)) ** 2
+    whole = target.square or 1.0
+    assert (explicit - square) * whole <= slack
+    assert (square * (1.0 - 2e-4) - explicit) * whole <= slack
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -55,7 +55,7 @@ def als_sweep(target: Target, start: Kruskal, ridge: float) -> Kruskal:
     """
     weights, factors = start.weights, list(start.factors)
     # after[k]: the product of the Gram matrices of the modes after k, none of which is replaced before k is
-    before = np.ones((len(weights), len(weights)), target.tensor.dtype)
+    before = np.ones((len(weights), len(weights)), factors[0].dtype)
     after = [np.ones_like(before)]
     for factor in factors[:0:-1]:
         after.append(gram(factor))
