@@ -364,7 +364,7 @@ def plot(path: str) -> None:
     left, *trains = figure.subplots(1, 3)
     left.plot([start, *iterated.history], marker=".")
     left.set(title="Tucker, 1536 x 384: HOOI", xlabel="sweeps", ylabel="relative error")
-    for axes, format_name, rank in zip(trains, ("tt", "blocktt"), (64, 48), strict=True):
+    for axes, format_name, rank in zip(trains, ("tt", "blocktt"), (64, 24), strict=True):
         for name, options in (("from the left", {}), ("from the right", {"direction": "right"})):
             start = tlinear.decompose(tensor, format_name, rank, n_in=3, **options).relative_error
             refined = tlinear.decompose(tensor, format_name, rank, n_in=3, refine=25, **options)
