@@ -65,9 +65,7 @@ class SGD:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_range("learning_rate", self.learning_rate, np.inf)
-        _check_range("momentum", self.momentum, 1.0)
-        _check_range("weight_decay", self.weight_decay, np.inf)
+        _keep_as_floats(self, {"learning_rate": np.inf, "momentum": 1.0, "weight_decay": np.inf})
 
     def init(self, parameters: Arrays) -> SGDState:
         """The state before the first update."""
@@ -79,7 +77,8 @@ class SGD:
             raise ParameterError(f"state is of type {type(state).__name__}, not SGDState. Pass one from SGD.init.")
         _check_match(parameters, gradients, state.velocity)
         updated, velocity, space = {}, {}, common_space(parameters.items(), "The parameters")
-        for name, theta in parameters.items():
+        for name, array in parameters.items():
+            theta = adopt(array, space, name, "the parameters live")  # without what autograd knows of it
             gradient = _like(gradients[name], state.velocity[name], space)
             if self.weight_decay:
                 gradient = gradient + self.weight_decay * space.astype(theta, gradient.dtype)
@@ -129,11 +128,8 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_range("learning_rate", self.learning_rate, np.inf)
-        _check_range("beta1", self.beta1, 1.0)
-        _check_range("beta2", self.beta2, 1.0)
-        _check_range("epsilon", self.epsilon, np.inf)
-        _check_range("weight_decay", self.weight_decay, np.inf)
+        limits = {"learning_rate": np.inf, "beta1": 1.0, "beta2": 1.0, "epsilon": np.inf, "weight_decay": np.inf}
+        _keep_as_floats(self, limits)
 
     def init(self, parameters: Arrays) -> AdamState:
         """The state before the first update."""
@@ -150,7 +146,8 @@ class Adam:
         _check_match(parameters, gradients, state.mean, state.square)
         t = state.n_updates + 1
         updated, mean, square, space = {}, {}, {}, common_space(parameters.items(), "The parameters")
-        for name, theta in parameters.items():
+        for name, array in parameters.items():
+            theta = adopt(array, space, name, "the parameters live")  # without what autograd knows of it
             gradient = _like(gradients[name], state.mean[name], space)
             m = self.beta1 * state.mean[name]
             m += (1.0 - self.beta1) * gradient
@@ -190,9 +187,17 @@ def _less(theta: Array, step: Array, space: Space) -> Array:
     return space.match_dtype(space.astype(theta, step.dtype) - step, theta.dtype)
 
 
-def _check_range(name: str, value: float, below: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0.0 <= value < below:
-        raise OptionError(f"{name}={value!r} must be at least 0 and below {below:g}.")
+def _keep_as_floats(optimiser: SGD | Adam, limits: Mapping[str, float]) -> None:
+    """Check each hyper-parameter, and keep it as Python's float.
+
+    A number of NumPy's would make the products with arrays NumPy's affair: of its own arrays in double precision, of
+    those of another library by reading them, which nobody asked for.
+    """
+    for name, below in limits.items():
+        value = getattr(optimiser, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0.0 <= value < below:
+            raise OptionError(f"{name}={value!r} must be at least 0 and below {below:g}.")
+        object.__setattr__(optimiser, name, float(value))
 
 
 def _check_match(parameters: Arrays, gradients: Arrays, *state: Arrays) -> None:

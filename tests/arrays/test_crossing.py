@@ -1,5 +1,8 @@
 """Arrays cross from one library or device to another where the caller says so, and nowhere else."""
 
+import copy
+import math
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 from spaces import ELSEWHERE, PLACES, on_every_other_place, on_every_place
 
 import tlinear
-from tlinear import FactorizedLinear, Linear
+from tlinear import FactorizedLinear, Linear, decompose
 from tlinear.arrays import NUMPY, find_space, space_of, to_numpy
 from tlinear.errors import DeviceError, DTypeError
 from tlinear.optim import SGD
@@ -140,6 +143,59 @@ def test_a_library_whose_arrays_cannot_be_written_to_is_refused():
     library = SimpleNamespace(__name__="stone", asarray=np.asarray, empty=empty)
     with pytest.raises(DeviceError, match="Arrays of stone cannot be written to"):
         FactorizedLinear((4, 3), (2, 5), rank=2, rng=0).to(library)
+
+
+@on_every_other_place
+def test_arrays_that_cannot_be_written_to_are_no_parameters(place, monkeypatch):
+    """As JAX's cannot: else a small batch would pass, and a large one, which is cut into chunks, fail."""
+    import array_api_compat
+
+    library, weight, bias = place.space.library, layer_at(place).weight, place.array(ones(10))
+    matrix, tensor = place.array(ones(10, 12)), place.array(ones(2, 3, 4))
+    monkeypatch.setattr(array_api_compat, "is_writeable_array", lambda array: False)
+    for make in (
+        lambda: type(weight).from_operands(dict(weight.operands), n_in=2),
+        lambda: Linear.from_arrays(matrix, bias),
+        lambda: decompose(tensor, "tt", 2),
+    ):
+        with pytest.raises(DeviceError, match=f"Arrays of {library} cannot be written to"):
+            make()
+    np.testing.assert_array_equal(to_numpy(bias), ones(10))
+
+
+def test_whatever_a_library_raises_for_a_device_that_it_has_not_is_an_error_of_this_package():
+    """Such as the AssertionError of a torch that was built without CUDA."""
+
+    def empty(shape, device=None):
+        if device is not None:
+            raise AssertionError("not compiled with CUDA enabled")
+        return np.empty(shape)
+
+    library = SimpleNamespace(__name__="torch", asarray=np.asarray, empty=empty)
+    present = SimpleNamespace(library="torch", xp=library)
+    with pytest.raises(DeviceError, match="'cuda' is no device of torch: not compiled with CUDA enabled. Pass"):
+        find_space("cuda", None, present)
+
+
+def test_a_module_that_is_no_array_library_is_named():
+    with pytest.raises(DeviceError, match="math is no array library"):
+        FactorizedLinear((4, 3), (2, 5), rank=2, rng=0).to(math)
+
+
+@on_every_place
+def test_plans_pullbacks_and_traces_are_pickled_and_copied_where_they_are(place):
+    layer, x, dy = layer_at(place), place.array(ones(3, 12)), place.array(ones(3, 10))
+    _, pullback = layer.vjp(x)
+    expected, trace = pullback(dy), layer.trace(x)
+    for again in (pickle.loads(pickle.dumps(pullback)), copy.deepcopy(pullback)):
+        found = again(dy)
+        assert space_of(found.x) is place.space
+        np.testing.assert_array_equal(to_numpy(found.x), to_numpy(expected.x))
+        for name, gradient in found.parameters.items():
+            np.testing.assert_array_equal(to_numpy(gradient), to_numpy(expected.parameters[name]))
+    assert pickle.loads(pickle.dumps(place.space)) is copy.deepcopy(place.space) is place.space
+    assert pickle.loads(pickle.dumps(layer.plan(3))) == layer.plan(3)
+    np.testing.assert_array_equal(to_numpy(pickle.loads(pickle.dumps(trace))["y"]), to_numpy(trace["y"]))
 
 
 @pytest.mark.parametrize("place", [place for place in ELSEWHERE if not place.has_double], ids=repr)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spaces import on_every_place
 
-from tlinear.arrays import to_numpy
+from tlinear.arrays import space_of, to_numpy
 from tlinear.optim import SGD, Adam
 
 OPTIMISERS = (
@@ -65,3 +65,21 @@ def test_the_first_step_of_adam_has_the_length_of_the_rate_in_complex_numbers_to
     step = np.abs(to_numpy(updated["w"]).astype(np.complex128))
     # ten operations of single precision, each of which rounds once, on a number of this size
     assert np.all(np.abs(step - 0.5) <= 10 * np.finfo(np.float32).eps)
+
+
+@on_every_place
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.float16])
+def test_numpys_numbers_as_hyper_parameters_are_pythons_everywhere(place, number):
+    """Else NumPy would read the arrays that it multiplies, and make double precision of its own."""
+    parameters, gradients = {"w": place.array(np.ones(3, np.float32))}, {"w": place.array(np.ones(3, np.float32))}
+    for optimiser, plain in (
+        (SGD(number(0.5), momentum=number(0.25), weight_decay=number(0.5)), SGD(0.5, momentum=0.25, weight_decay=0.5)),
+        (Adam(number(0.5), beta1=number(0.5), weight_decay=number(0.25)), Adam(0.5, beta1=0.5, weight_decay=0.25)),
+    ):
+        assert optimiser == plain
+        updated, state = optimiser.update(parameters, gradients, optimiser.init(parameters))
+        expected, plain_state = plain.update(parameters, gradients, plain.init(parameters))
+        assert_same(updated["w"], to_numpy(expected["w"]), place)
+        moment, plain_moment = (s.velocity if isinstance(optimiser, SGD) else s.mean for s in (state, plain_state))
+        assert space_of(moment["w"]) is place.space
+        assert to_numpy(moment["w"]).dtype == to_numpy(plain_moment["w"]).dtype == np.float32

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlinear.optim import SGD
+from tlinear.optim import SGD, Adam
 
 from .autograd import as_torch
 from .bounds import gamma
@@ -87,3 +87,13 @@ def test_any_numbers_give_the_same_parameters_within_rounding(dtype, rng, learni
             magnitude[name] = magnitude[name] + learning_rate * velocity[name]
             assert mine[name].dtype == array.dtype
             assert np.all(np.abs(mine[name] - array) <= gamma(2 * 9 * step, dtype) * magnitude[name]), (name, step)
+
+
+@pytest.mark.parametrize("optimiser", [SGD(0.1, momentum=0.9, weight_decay=0.1), Adam(0.1, weight_decay=0.1)])
+def test_updates_of_parameters_that_require_a_gradient_have_no_history(optimiser):
+    """Else every update would hold the one before it alive."""
+    parameters = {"w": torch.nn.Parameter(torch.ones(3))}
+    state = optimiser.init(parameters)
+    for _ in range(2):
+        parameters, state = optimiser.update(parameters, {"w": torch.ones(3)}, state)
+        assert not parameters["w"].requires_grad

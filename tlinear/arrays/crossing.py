@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tlinear.arrays.foreign import Foreign, is_host_device
+from tlinear.arrays.foreign import Foreign, foreign_space, is_host_device
 from tlinear.arrays.host import NUMERIC, Array, as_numpy
 from tlinear.arrays.space import NUMPY, Space
 from tlinear.errors import DeviceError, DTypeError
@@ -41,16 +41,7 @@ def space_of(array: Any) -> Space:
     if not compat.is_array_api_obj(array):
         return NUMPY
     xp = compat.array_namespace(array)
-    return NUMPY if compat.is_numpy_namespace(xp) else _foreign(xp, compat.device(array))
-
-
-_SPACES: dict[tuple[str, str], Foreign] = {}
-
-
-def _foreign(xp: Any, device: Any) -> Foreign:
-    """The same space for the same library and device, by their names: not every device can be hashed."""
-    key = xp.__name__, str(device)
-    return _SPACES.get(key) or _SPACES.setdefault(key, Foreign(xp, device))
+    return NUMPY if compat.is_numpy_namespace(xp) else foreign_space(xp, compat.device(array))
 
 
 def adopt(array: Any, space: Space, name: str, where: str) -> Array:
@@ -73,8 +64,11 @@ def adopt(array: Any, space: Space, name: str, where: str) -> Array:
         )
     if space is NUMPY:
         return as_numpy(array, name)
-    if not space.xp.isdtype(array.dtype, ("bool", "numeric")):
-        raise DTypeError(f"{name} has dtype {array.dtype}, which is not numeric. Pass real or complex numbers.")
+    if isinstance(space, Foreign) and not space.is_numeric(array.dtype):
+        raise DTypeError(
+            f"{name} has dtype {array.dtype}, in which nothing is computed. Pass real or complex numbers of a dtype "
+            "such as float32, float16 or bfloat16."
+        )
     return array.detach() if getattr(array, "requires_grad", False) else array
 
 
@@ -89,12 +83,22 @@ def adopt_inexact(array: Any, space: Space, name: str, where: str) -> Array:
 def as_parameter(array: Any, name: str = "array") -> Array:
     """What a parameter may be, in the space where it lives.
 
+    Raises
+    ------
+    DeviceError
+        When its library has arrays that cannot be written to.
+    DTypeError
+        When it is not numeric.
+
     Examples
     --------
     >>> as_parameter([1, 2]).dtype
     dtype('float64')
     """
-    return adopt_inexact(array, NUMPY if type(array) is np.ndarray else space_of(array), name, "")
+    space = NUMPY if type(array) is np.ndarray else space_of(array)
+    if space is not NUMPY:
+        _check_writable(array, space.library)
+    return adopt_inexact(array, space, name, "")
 
 
 def to_inexact(array: Any, name: str = "array") -> Array:
@@ -152,11 +156,8 @@ def to_numpy(array: Any, name: str = "array") -> Array:
         return as_numpy(array, name)
     import array_api_compat as compat
 
-    local = array.detach() if getattr(array, "requires_grad", False) else array
-    if not is_host_device(space.device):
-        local = compat.to_device(local, _host_device(space.xp))
-    resolve = getattr(local, "resolve_conj", None)  # of a torch tensor that is a conjugate yet to be taken
-    return as_numpy(local if resolve is None else resolve(), name)
+    on_host = is_host_device(space.device)
+    return as_numpy(array if on_host else compat.to_device(array, _host_device(space.xp)), name)
 
 
 def bring(array: Array, space: Space) -> Array:
@@ -196,8 +197,9 @@ def find_space(where: Any, device: Any, present: Space) -> Space:
         When `where` is no array library, or `device` none that it has.
     """
     module = where if isinstance(where, ModuleType) or hasattr(where, "asarray") else None
-    if module is None and device is not None:
-        raise DeviceError(f"{where!r} is no array library. Pass a module such as numpy or torch before the device.")
+    if (module is None and device is not None) or (module is not None and not hasattr(module, "empty")):
+        named = repr(where) if module is None else module.__name__
+        raise DeviceError(f"{named} is no array library. Pass a module such as numpy or torch before the device.")
     import array_api_compat as compat
 
     try:
@@ -205,20 +207,26 @@ def find_space(where: Any, device: Any, present: Space) -> Space:
         space = space_of(probe)
         if device is not None and space is not NUMPY:
             space = space_of(compat.array_namespace(probe).empty((0,), device=device))
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # each library raises its own: torch an AssertionError where it is built without CUDA
         library = present.library if module is None else module.__name__
         raise DeviceError(
             f"{where if module is None else device!r} is no device of {library}: {str(error).rstrip('.')}. Pass a "
             "module such as numpy or torch, and a device as it names them."
         ) from error
-    if not compat.is_writeable_array(probe):
-        raise DeviceError(
-            f"Arrays of {module.__name__ if module else space.library} cannot be written to, but a result is filled "
-            "chunk by chunk. Choose a library whose arrays can, such as numpy, cupy or torch."
-        )
+    _check_writable(probe, module.__name__ if module else space.library)
     if space is NUMPY and device not in (None, "cpu"):
         raise DeviceError(f"NumPy has no device {device!r}. Pass device='cpu', or another array library.")
     return space
+
+
+def _check_writable(array: Array, library: str) -> None:
+    import array_api_compat as compat
+
+    if not compat.is_writeable_array(array):
+        raise DeviceError(
+            f"Arrays of {library} cannot be written to, but a result is filled chunk by chunk. Cross to a library "
+            "whose arrays can, such as numpy with tlinear.arrays.to_numpy, cupy or torch."
+        )
 
 
 def _check_dtype(array: Array, space: Space) -> None:
@@ -231,6 +239,10 @@ def _check_dtype(array: Array, space: Space) -> None:
 
 
 def _host_device(xp: Any) -> Any:
+    import array_api_compat as compat
+
+    if compat.is_torch_namespace(xp) or compat.is_cupy_namespace(xp):
+        return "cpu"  # torch warns of some of the devices that it lists
     devices = xp.__array_namespace_info__().devices()
     return next((device for device in devices if is_host_device(device)), "cpu")
 

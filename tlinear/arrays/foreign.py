@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from tlinear.arrays.host import Array, DType, parameter_dtype
 from tlinear.arrays.space import Space
 from tlinear.errors import DTypeError, NonFiniteError
 
-__all__ = ["Foreign"]
+__all__ = ["Foreign", "foreign_space", "is_host_device"]
 
 _FLOATING = ("real floating", "complex floating")
 
@@ -26,6 +27,10 @@ _FLOATING = ("real floating", "complex floating")
 @dataclass(frozen=True, eq=False)
 class Foreign(Space):
     """The arrays of a library other than NumPy, on one device."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is pickled: the names, by which it is the one object of its library and device again."""
+        return _named_space, (self.xp.__name__, self.device)
 
     @property
     def library(self) -> str:
@@ -83,7 +88,11 @@ class Foreign(Space):
         return bool(self.xp.isdtype(dtype, "complex floating"))
 
     def is_inexact(self, dtype: DType) -> bool:
-        return bool(self.xp.isdtype(dtype, _FLOATING))
+        return _is_inexact(self, dtype)
+
+    def is_numeric(self, dtype: DType) -> bool:
+        """Whether arrays of it may be arguments."""
+        return bool(self.xp.isdtype(dtype, ("bool", "integral"))) or self.is_inexact(dtype)
 
     def astype(self, array: Array, dtype: DType) -> Array:
         return array if array.dtype == dtype else self.xp.astype(array, dtype)
@@ -190,6 +199,19 @@ class Foreign(Space):
         return math.sqrt(float(self.xp.sum(self.xp.abs(array) ** 2)))
 
 
+_SPACES: dict[tuple[str, str], Foreign] = {}
+
+
+def foreign_space(xp: Any, device: Any) -> Foreign:
+    """The same space for the same library and device, by their names: not every device can be hashed."""
+    key = xp.__name__, str(device)
+    return _SPACES.get(key) or _SPACES.setdefault(key, Foreign(xp, device))
+
+
+def _named_space(library: str, device: Any) -> Foreign:
+    return foreign_space(import_module(library), device)
+
+
 def is_host_device(device: Any) -> bool:
     """Whether a device is the host itself, by its name."""
     return "cpu" in str(device).lower()
@@ -212,6 +234,18 @@ def _inexact(space: Foreign, dtypes: frozenset[DType]) -> DType:
 def _plan_dtype(space: Foreign, dtype: DType) -> DType:
     bits = space.xp.finfo(dtype).bits  # of a complex number, those of each part
     return np.dtype(f"complex{2 * bits}") if space.is_complex(dtype) else np.dtype(f"float{bits}")
+
+
+@lru_cache(maxsize=256)
+def _is_inexact(space: Foreign, dtype: DType) -> bool:
+    """Floating, and of a size that NumPy has too: there is neither a plan nor a product for a number of 8 bits."""
+    if not space.xp.isdtype(dtype, _FLOATING):
+        return False
+    try:
+        space.plan_dtype(dtype)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_dtype(xp: Any, candidate: Any) -> bool:

@@ -36,7 +36,7 @@ def as_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
     """The same numbers as NumPy reads them on this host, without a copy where none is needed.
 
     Takes whatever NumPy takes, and a torch tensor or parameter that lives on the
-    CPU (its ``detach`` is called; torch itself is never imported).
+    CPU (its ``detach`` and its like are called; torch itself is never imported).
 
     Raises
     ------
@@ -52,8 +52,10 @@ def as_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
         return array
     if isinstance(array, np.ma.MaskedArray):
         raise DTypeError(f"{name} is a masked array, whose mask would be lost. Pass array.filled(value) instead.")
-    detach = getattr(array, "detach", None)
-    source = detach() if callable(detach) else array
+    source: Any = array
+    for name_of_method in ("detach", "resolve_conj", "resolve_neg"):  # a conjugate or a sign yet to be taken
+        method = getattr(source, name_of_method, None)
+        source = method() if callable(method) else source
     try:
         result = np.asarray(source)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -37,6 +37,10 @@ class Space:
     xp: Any
     device: Any
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """What is pickled: its name, since it is known by being the same object."""
+        return "NUMPY"
+
     @property
     def library(self) -> str:
         """The name of the array library."""

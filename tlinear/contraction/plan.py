@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -70,6 +70,10 @@ class Plan:
     reason: str = ""
     hardware: Hardware = "cpu"
     space: Space = NUMPY
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: the fields alone, from which the kernels follow."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def on(self, space: Space) -> Plan:
         """The same plan for the arrays of another space; worked out once."""

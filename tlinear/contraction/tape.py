@@ -8,9 +8,10 @@ the operands are summed over the chunks.  What no wanted gradient depends on is 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from tlinear.arrays import Array
+from tlinear.arrays import Array, Space
 from tlinear.contraction.backward import Backward, Needs
 from tlinear.contraction.execute import Kept, arrange_weights, chunks_of, contract_weights, pass_through, put_in_order
 from tlinear.contraction.plan import Plan
@@ -18,6 +19,15 @@ from tlinear.contraction.plan import Plan
 __all__ = ["Tape", "contract_with_tape"]
 
 Conj: TypeAlias = Callable[[Array], Array]
+
+
+def _same(array: Array) -> Array:
+    return array
+
+
+def _widened(space: Space, array: Array) -> Array:
+    """In single precision, if it was half: a sum over many chunks would soon be too large to be changed by another."""
+    return space.astype(array, space.single_dtype(array.dtype))
 
 
 class Tape(NamedTuple):
@@ -84,19 +94,22 @@ class Tape(NamedTuple):
                 cotangents[0] = backward.to_x(c, met[0])
             del c, starts
         else:
+            widened = partial(_widened, plan.space)
             if needs.slots[0]:
                 cotangents[0] = plan.space.empty((n_samples, *self.slots[0].shape[1:]), cotangent.dtype)
             for number, rows in enumerate(chunks_of(plan, n_samples)):
                 backward = plan.backward(rows.stop - rows.start, self.wanted)
                 starts = self._started_from(number, rows, needs)
-                c = _sweep(backward, _as_last(plan, cotangent[rows, ...]), starts, met, sums, conj=conj)
+                c = _sweep(backward, _as_last(plan, cotangent[rows, ...]), starts, met, sums, conj=conj, first=widened)
                 if backward.to_x_into is not None:
                     backward.to_x_into(c, met[0], cotangents[0][rows, ...])
                 del c, starts  # before the next chunk makes its own
         del met  # before the gradients are put in order
         for k, slot, restore in needs.met:
-            total, sums[k] = sums[k], None
-            cotangents[slot] = restore(plan.space.zeros_like(self.arranged[k]) if total is None else total)
+            total, sums[k], own = sums[k], None, self.arranged[k]
+            cotangents[slot] = restore(
+                plan.space.zeros_like(own) if total is None else plan.space.astype(total, own.dtype)
+            )
         return cotangents
 
     def _started_from(self, number: int, rows: slice, needs: Needs) -> list[Array | None]:
@@ -141,14 +154,18 @@ def _sweep(
     sums: list[Array | None],
     *,
     conj: Conj,
+    first: Conj = _same,
 ) -> Array:
-    """A cotangent of some samples from the last step back to the first one needed; the gradients go to `sums`."""
+    """A cotangent of some samples from the last step back to the first one needed; the gradients go to `sums`.
+
+    Where others will be added to them, the `first` ones are made what can hold the sum.
+    """
     for k, to_b, to_a in backward.steps:
         start = starts[k]
         if to_b is not None and start is not None:
             db, total = to_b(c, conj(start)), sums[k]
             if total is None:
-                sums[k] = db
+                sums[k] = first(db)
             else:
                 total += db
                 sums[k] = total
@@ -171,7 +188,3 @@ def _of_operand(plan: Plan, number: int, gradient: Array) -> Array:
 def _as_last(plan: Plan, cotangent: Array) -> Array:
     """A cotangent of the network's output as it lies for the last step."""
     return cotangent if plan.lies_in_order else plan.space.ordered(cotangent, plan.axes_of_last)
-
-
-def _same(array: Array) -> Array:
-    return array
