@@ -7,22 +7,19 @@ It needs trained weights, which ``tests/weights/minilm.py`` says how to install.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from replay import HERE, Replay, run, say, styles, table
+from replay import Replay, run, say, styles, table
+from weights.activations import CALIBRATION, HELD_OUT, output_error, second_moments, tokens
+from weights.minilm import matrix
 
 from tlinear import Calibration, FactorizedLinear, Linear
 from tlinear.demo.data import load
 from tlinear.demo.network import Perceptron, train
 from tlinear.errors import InfeasibleRankError
-
-sys.path.append(str(HERE.parents[1] / "tests"))
-from weights.activations import CALIBRATION, HELD_OUT, output_error, second_moments, tokens
-from weights.minilm import matrix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
