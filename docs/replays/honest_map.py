@@ -7,22 +7,20 @@ It needs trained weights, which ``tests/weights/minilm.py`` says how to install.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from replay import HERE, Replay, run, say, styles, table
+from replay import Replay, run, say, styles, table
+from weights.activations import CALIBRATION, HELD_OUT, output_error, second_moments, tokens
+from weights.minilm import matrix
 
-from tlinear import Calibration, FactorizedLinear, Linear
+from tlinear import Calibration, FactorizedLinear, Linear, resolve_rank, tensorize_shape
 from tlinear.demo.data import load
 from tlinear.demo.network import Perceptron, train
 from tlinear.errors import InfeasibleRankError
-
-sys.path.append(str(HERE.parents[1] / "tests"))
-from weights.activations import CALIBRATION, HELD_OUT, output_error, second_moments, tokens
-from weights.minilm import matrix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,17 +36,17 @@ FORMATS = {
 }
 """By label: the factorization, and the numbers of modes on each side that are tried."""
 
-LARGEST_CP = 0.1
-"""Above it the ranks are in the thousands, and a fit takes minutes."""
-
 ITERATIONS = 50
 """Of the calibration, and of the algorithms that iterate."""
 
 MODERATE = 0.05
-MINILM, FC = "MiniLM", "fc layer on images"
-NAMED = {MINILM: "MiniLM's matrices", FC: "the layer on images"}
+MINILM, FC = "MiniLM", "fc layers on images"
+NAMED = {MINILM: "MiniLM's matrices", FC: "the layers on images"}
 NAMES = ("0.query", "3.value", "5.intermediate")
-FC_WIDTH, FC_EPOCHS, SEED = 256, 10, 0
+FEED_FORWARD = (384, 1536)
+"""In- and output of the last of them."""
+
+FC_WIDTHS, FC_EPOCHS, SEED = (128, 256), 10, 0
 COLUMNS = (
     ("weight", "error of the weight, plain"),
     ("output", "error of held-out outputs, plain"),
@@ -76,22 +74,22 @@ def minilm(quick: bool) -> Iterator[Trained]:
         yield Trained(MINILM, name, matrix(name), seen[CALIBRATION][name], seen[HELD_OUT][name])
 
 
-def fully_connected(quick: bool) -> Trained:
-    """The first layer of a network on images, as fc6 is VGG's; trained here, and given real images."""
+def fully_connected(quick: bool) -> Iterator[Trained]:
+    """The first layers of networks on images, as fc6 is VGG's first linear one; trained here, and given real images."""
     data = load("mnist5k", seed=SEED)
-    start = Perceptron.random((data.n_pixels, 64 if quick else FC_WIDTH, data.n_classes), dtype=np.float32, rng=SEED)
-    network = train(
-        start,
-        data.train_images,
-        data.train_labels,
-        epochs=1 if quick else FC_EPOCHS,
-        batch_size=100,
-        learning_rate=1e-3,
-        rng=SEED,
-    )
     wide = (images.astype(np.float64) for images in (data.train_images, data.test_images))
     moments = [images.T @ images for images in wide]
-    return Trained(FC, "fc", network.layers[0].weight, *moments)
+    for width in FC_WIDTHS[:1] if quick else FC_WIDTHS:
+        network = train(
+            Perceptron.random((data.n_pixels, width, data.n_classes), dtype=np.float32, rng=SEED),
+            data.train_images,
+            data.train_labels,
+            epochs=1 if quick else FC_EPOCHS,
+            batch_size=100,
+            learning_rate=1e-3,
+            rng=SEED,
+        )
+        yield Trained(FC, f"{data.n_pixels} -> {width}", network.layers[0].weight, *moments)
 
 
 def compressed(layer: Trained, factorization: str, n_modes: int, budget: float, inputs: Calibration | None):
@@ -111,7 +109,7 @@ def compressed(layer: Trained, factorization: str, n_modes: int, budget: float, 
 
 
 def errors(layer: Trained, label: str, budget: float) -> dict[str, Any] | None:
-    """Of the shape with the least error of the weight, plain, and on the calibration, calibrated."""
+    """Of the number of modes with the least error of the weight, plain, and on the calibration, calibrated."""
     factorization, modes = FORMATS[label]
     inputs = Calibration(second_moment=layer.calibration, max_iterations=ITERATIONS)
     plain = [compressed(layer, factorization, n, budget, None) for n in modes]
@@ -130,17 +128,16 @@ def errors(layer: Trained, label: str, budget: float) -> dict[str, Any] | None:
         "weight": float(best.decomposition.relative_error),
         "output": held_out(best),
         "calibrated": held_out(best_calibrated),
+        "modes": [len(found.in_tensorized_features) for found in (best, best_calibrated)],
     }
 
 
 def measure(quick: bool) -> dict[str, Any]:
     """Every layer in every format at every budget."""
     rows = []
-    for layer in (*minilm(quick), fully_connected(quick)):
+    for layer in (*minilm(quick), *fully_connected(quick)):
         for label in FORMATS:
             for budget in (0.002, 0.05) if quick else BUDGETS:
-                if label == "CP" and budget > LARGEST_CP:
-                    continue
                 found = errors(layer, label, budget)
                 if found is not None:
                     rows.append({"group": layer.group, "name": layer.name, "format": label, "budget": budget} | found)
@@ -175,23 +172,31 @@ def winners(measured: dict[str, Any]) -> dict[tuple[str, float, str], str]:
     }
 
 
+def counted(labels: Iterable[str]) -> str:
+    """How often each is there, the most frequent first."""
+    return ", ".join(f"{label} {n}" for label, n in Counter(labels).most_common())
+
+
 def blocks(measured: dict[str, Any]) -> dict[str, str]:
     """Where each format wins, and the errors themselves."""
     found, best = means(measured), winners(measured)
     budgets = sorted({key[1] for key in found})
-    shares, small = [], []
+    shares, by_budget, small = [], [], []
     for group in (MINILM, FC):
-        moderate = [best[key] for key in best if key[0] == group and key[1] >= MODERATE]
-        others = sorted(set(moderate) - {MATRIX})
-        went = f" (the others: {', '.join(others)})" if others else ""
-        shares.append(f"{moderate.count(MATRIX)} of {len(moderate)} comparisons on {NAMED[group]}{went}")
+        moderate = [key for key in best if key[0] == group and key[1] >= MODERATE]
+        ahead = [best[key] for key in moderate]
+        others = counted(label for label in ahead if label != MATRIX)
+        shares.append(f"{ahead.count(MATRIX)} of {len(ahead)} comparisons on {NAMED[group]} ({others})")
+        at = {budget: counted(best[key] for key in moderate if key[1] == budget) for _, budget, _ in moderate}
+        by_budget.append(f"on {NAMED[group]} {'; '.join(f'at {budget:g} {labels}' for budget, labels in at.items())}")
         budget, label = min((key[1], label) for key, label in best.items() if key[::2] == (group, "calibrated"))
         error = found[group, budget, label]["calibrated"]
         small.append(f"{error:.2f} with {label} on {NAMED[group]} at {budget:g}")
     verdict = (
         f"**At budgets from {MODERATE:g} the plain low-rank matrix has the least error in {' and in '.join(shares)}.** "
-        "A comparison is one budget in one of the three errors of the table. Where the budget is below rank 1 of the "
-        f"matrix only tensors are left; the least error of held-out outputs, calibrated, is then {'; '.join(small)}."
+        f"A comparison is one budget in one of the three errors of the table. By budget: {'; and '.join(by_budget)}. "
+        f"Where the budget is below rank 1 of the matrix only tensors are left; the least error of held-out outputs, "
+        f"calibrated, is then {'; '.join(small)}."
     )
     parts = []
     for group in (MINILM, FC):
@@ -209,10 +214,45 @@ def blocks(measured: dict[str, Any]) -> dict[str, str]:
                 ]
                 cells.append(" / ".join(texts) or "-")
             lines.append(cells)
-        names = sorted({row["name"] for row in measured["rows"] if row["group"] == group})
-        what = f"mean over {len(names)} matrices: {', '.join(names)}" if group == MINILM else f"784 -> {FC_WIDTH}"
-        parts.append(f"{group}, {what}\n\n{table(('budget', *FORMATS), lines, right=range(1 + len(FORMATS)))}")
-    return {"verdict": verdict, "table": "\n\n".join(parts)}
+        names = list(dict.fromkeys(row["name"] for row in measured["rows"] if row["group"] == group))
+        errors_of = table(("budget", *FORMATS), lines, right=range(1 + len(FORMATS)))
+        parts.append(f"{group}, mean over {', '.join(names)}\n\n{errors_of}")
+    return {
+        "verdict": verdict,
+        "table": "\n\n".join(parts),
+        "modes": numbers_of_modes(measured),
+        "operations": operations(budgets),
+    }
+
+
+def numbers_of_modes(measured: dict[str, Any]) -> str:
+    """How often two modes on each side are better than three."""
+    tensors = [label for label, (_, modes) in FORMATS.items() if len(modes) > 1]
+    lines = []
+    for group in (MINILM, FC):
+        for column, title in enumerate(
+            ("error of the weight, plain", "error of outputs on the calibration, calibrated")
+        ):
+            cells = []
+            for label in tensors:
+                rows = [row for row in measured["rows"] if (row["group"], row["format"]) == (group, label)]
+                modes = [row["modes"][column] for row in rows if row["budget"] >= MODERATE]
+                cells.append(f"{modes.count(2)} of {len(modes)}")
+            lines.append((f"{NAMED[group]}, {title}", *cells))
+    return table((f"budgets from {MODERATE:g}", *tensors), lines)
+
+
+def operations(budgets: Sequence[float]) -> str:
+    """What many components of CP cost a layer that is contracted with them."""
+    n_in, n_out = FEED_FORWARD
+    large = [budget for budget in budgets if budget >= MODERATE]
+    modes = [tensorize_shape(features, min(FORMATS["CP"][1])) for features in (n_in, n_out)]
+    ranks = [resolve_rank("cp", *modes, budget) for budget in large]
+    lines = [
+        ("rank of CP", *(f"{rank:,}" for rank in ranks)),
+        ("products, of the dense layer's", *(f"{rank * (n_in + n_out) / (n_in * n_out):.1f}" for rank in ranks)),
+    ]
+    return table((f"{n_in} -> {n_out}", *(f"{budget:g}" for budget in large)), lines)
 
 
 def draw(measured: dict[str, Any]) -> Figure:

@@ -7,18 +7,15 @@ It needs trained weights, which ``tests/weights/minilm.py`` says how to install.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from replay import HERE, Replay, figure_with, run, say, styles, table
-
-from tlinear import Calibration, FactorizedLinear, Linear
-
-sys.path.append(str(HERE.parents[1] / "tests"))
+from replay import Replay, figure_with, run, say, styles, table
 from weights.activations import CALIBRATION, HELD_OUT, embeddings, second_moments, tokens
 from weights.minilm import EVERY, array, full_name
+
+from tlinear import Calibration, FactorizedLinear, Linear
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import tlinear
 from tlinear.demo.threads import one_blas_thread
+
+# for the replays too, which find the trained weights there
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
+from benchmarks.processor import processor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,8 +104,7 @@ def run(replay: Replay) -> None:
         start = time.process_time()
         with one_blas_thread() as blas:
             measured = replay.measure(options.quick)
-        kept = {"machine": machine(blas), "measured": measured}
-        say(f"{(time.process_time() - start) / 60:.1f} processor minutes")
+        kept = {"machine": machine(blas, time.process_time() - start), "measured": measured}
     for text in replay.all_blocks(kept).values():
         print(f"\n{text}")
     if options.write:
@@ -160,16 +164,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequen
 # ---------------------------------------------------------------- the machine
 
 
-def processor() -> str:
-    """The model of the processor, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def machine(blas: str) -> dict[str, str]:
-    """What the numbers depend on."""
+def machine(blas: str, seconds: float) -> dict[str, str]:
+    """What the numbers depend on, and how long they took."""
     return {
+        "took": f"{seconds / 60:.0f} processor minutes" if seconds > 120 else f"{seconds:.0f} processor seconds",
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "blas": blas,
         "tlinear": tlinear.__version__,
@@ -183,7 +181,9 @@ def machine(blas: str) -> dict[str, str]:
 def machine_line(found: Mapping[str, str]) -> str:
     """The same in words."""
     packages = ", ".join(f"{name} {found[name]}" for name in ("tlinear", "Python", "NumPy", "SciPy"))
-    return f"Measured on: {found['processor']}; {found['blas']}; {packages}."
+    # not of a run before it was counted
+    took = f"; a run took {found['took']}" if "took" in found else ""
+    return f"Measured on: {found['processor']}; {found['blas']}; {packages}{took}."
 
 
 # ---------------------------------------------------------------- figures
