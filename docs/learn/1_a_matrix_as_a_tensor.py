@@ -6,7 +6,7 @@ A linear layer with :math:`N` inputs and :math:`M` outputs is a matrix :math:`A`
 
 .. math:: y_o = \sum_i A_{oi} \, x_i + c_o .
 
-This course is about layers that behave like this one and hold far fewer numbers.  It begins with a step that
+The bias c is :math:`M` numbers more, which stay as they are.  This course is about layers that behave like this one and hold far fewer numbers.  It begins with a step that
 changes nothing: give every index of the matrix several digits.
 """
 
@@ -56,8 +56,20 @@ figure = plot.draw_network(layer)
 # What the digits make visible
 # ----------------------------
 #
-# A matrix has one way of being simple, a low rank.  A tensor has many, since its modes can be split into two groups in many ways.
-# Each way is another matrix with the same entries, an *unfolding*, and each has a rank of its own.
+# A matrix has one way of being simple, a low *rank*: it is a product of two thin matrices, :math:`A = Q P^T` with R columns each, and
+# :math:`R \,(M + N)` numbers.  One fact of linear algebra carries all that follows.  Every matrix is :math:`A = U \Sigma V^T` with orthonormal columns
+# in U and V and the *singular values* :math:`\sigma_1 \ge \sigma_2 \ge \cdots \ge 0` on the diagonal of :math:`\Sigma`.  Its rank is the number of those that are not
+# zero.  And the matrix of rank R that is nearest to A keeps the R largest: what it loses, in the norm :math:`\|A\|` that is the root of the sum of
+# all squared entries, is the root of the sum of the squares of the others (Eckart and Young, 1936).
+
+U, sigma, Vt = np.linalg.svd(A, full_matrices=False)
+R = 3
+nearest = U[:, :R] * sigma[:R] @ Vt[:R]
+print(np.linalg.norm(A - nearest), np.linalg.norm(sigma[R:]))
+
+# %%
+# A tensor has many ways, since its modes can be split into two groups in many ways.
+# Each is another matrix with the same entries, an *unfolding*, and each has a rank of its own.
 # Take the Kronecker product of two small matrices: every entry of the one times all of the other,
 
 B, C = rng.standard_normal((2, 4)), rng.standard_normal((5, 4))
@@ -95,4 +107,4 @@ print(
 #
 # .. admonition:: Try it
 #
-#    Reshape K with ``(4, 4, 5, 2)`` instead, so that the digits of the output trade places.  What is the rank of the unfolding now, and why?
+#    Reshape ``K.T`` to ``(4, 4, 5, 2)`` instead: the output's first digit then has base 5 and its second base 2.  What is the rank of the unfolding now, and why?

@@ -3,7 +3,8 @@ r"""
 ==============================
 
 The simplest tensor that is not zero is an outer product of vectors, one for each mode:
-:math:`W[s_1, s_2, s_3] = a[s_1]\, b[s_2]\, c[s_3]`.  It has rank one, and :math:`s_1 + s_2 + s_3` numbers.  A sum of R such
+:math:`W[s_1, s_2, s_3] = a[s_1]\, b[s_2]\, c[s_3]`.  It has rank one, and :math:`s_1 + s_2 + s_3` numbers, if the letter of an index also
+stands for its size, as it does from here on.  A sum of R such
 terms is the CP factorization (canonical polyadic; Hitchcock, 1927).  With the vectors of a mode as the columns of a matrix, its *factor*,
 and a weight for each term,
 
@@ -96,8 +97,8 @@ _, errors = als(W, 3, sweeps=60, rng=np.random.default_rng(1))
 print(" ".join(f"{error:.0e}" for error in errors[::6]))
 
 # %%
-# The error never rises, since each step solves its problem exactly, and from this start it falls slowly at first.  From a bad start it can stay on a
-# plateau for hundreds of sweeps.  The package takes Gauss-Newton steps and several starts where they help, and says whether it
+# Printed is every sixth of 60 sweeps.  The error never rises, since each step solves its problem exactly, and from this start it falls slowly at first.
+# From a bad start it can stay on a plateau for hundreds of sweeps.  The package takes Gauss-Newton steps and several starts where they help, and says whether it
 # converged:
 
 print(tlinear.decompose(W, "cp", 3, n_in=2))
@@ -118,15 +119,16 @@ target = sum(
 )
 for t in (1.0, 10.0, 100.0, 1000.0):
     u = a + b / t
-    pair = t * np.einsum("i,j,k->ijk", u, u, u) - t * np.einsum("i,j,k->ijk", a, a, a)
-    error = np.linalg.norm(pair - target) / np.linalg.norm(target)
-    print(f"two terms of norm {t:6.0f}: error {error:.0e}")
+    plus, minus = (t * np.einsum("i,j,k->ijk", v, v, v) for v in (u, a))
+    error = np.linalg.norm(plus - minus - target) / np.linalg.norm(target)
+    norms = " and ".join(f"{np.linalg.norm(term):7.1f}" for term in (plus, minus))
+    print(f"two terms of norm {norms}: error {error:.0e}")
 
 # %%
 # A matrix has no such trouble, and neither have Tucker and TT: their sets of bounded rank are closed.
 #
 # **The factors are unique.**  A matrix :math:`Q P^T` is also :math:`(Q M)(P M^{-T})^T` for any invertible M.  For three modes and
-# more, R not too large, the terms of a CP tensor are determined up to their order and to factors of scale (Kruskal, 1977).  That is why CP
+# more, unless R is too large for them, the terms of a CP tensor are determined up to their order and to factors of scale (Kruskal, 1977).  That is why CP
 # is the choice where one wants to *read* the factors, and also why it is the hardest to compute.
 #
 # .. admonition:: Try it

@@ -33,7 +33,8 @@ figure = plot.draw_network(tlinear.FactorizedLinear.from_weight(tucker))
 # --------------------------------
 #
 # The mode-k unfolding :math:`T_{(k)}` has the index :math:`s_k` for rows and all others for columns.  Its leading :math:`R_k` left singular
-# vectors are the best directions for that mode *alone*.  Take them for every mode, and project:
+# vectors, columns of U, are the best directions for that mode *alone*.  Take them for every mode, and project; :math:`T \times_k M` multiplies every
+# column of :math:`T_{(k)}` by the matrix M, and leaves the other modes where they are:
 #
 # .. math:: G = T \times_1 F_1^T \times_2 F_2^T \cdots \times_d F_d^T .
 

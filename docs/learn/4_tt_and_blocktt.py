@@ -7,8 +7,9 @@ A tensor train (Oseledets, 2011) gives every mode a core of three axes and ties 
 .. math::
    W[s_1, \ldots, s_d] = \sum_{r_1, \ldots, r_{d-1}} G_1[1, s_1, r_1] \; G_2[r_1, s_2, r_2] \cdots G_d[r_{d-1}, s_d, 1] .
 
-For fixed indices it is a product of d matrices, so that physicists call it a matrix product state.  The number of parameters,
-:math:`\sum_k R_k s_k R_{k+1}`, grows *linearly* with the number of modes.
+For fixed indices it is a product of d matrices, so that physicists call it a matrix product state.  A *bond* :math:`r_k` ties core k to
+the next, and its size is the rank :math:`R_k`; with :math:`R_0 = R_d = 1` at the ends there are :math:`\sum_k R_{k-1} s_k R_k` parameters.  At ranks
+that stay the same, this grows *linearly* with the number of modes.
 """
 
 import numpy as np
@@ -36,7 +37,7 @@ figure = plot.draw_network(tlinear.FactorizedLinear.from_weight(tt))
 # -----------------------------------
 #
 # Cut the chain at bond k.  What is to the left has the modes :math:`s_1 \ldots s_k`, what is to the right the others, and they are tied by
-# an index of size :math:`R_{k+1}` alone.  So the unfolding at this cut has at most this rank, for every bond.  TT-SVD takes
+# an index of size :math:`R_k` alone.  So the unfolding at this cut has at most this rank, for every bond.  TT-SVD takes
 # the bonds from left to right: reshape what is left to a matrix, truncate its SVD, keep U as a core, and go on with :math:`\Sigma V^T`.
 
 
@@ -59,8 +60,8 @@ print(
 )
 
 # %%
-# They are equal, not merely close.  All that is cut off later lies in the span of the orthonormal columns that were kept before, so the
-# errors are orthogonal, and by Pythagoras :math:`\|T - W\|^2 = \sum_k \delta_k^2`.  Each :math:`\delta_k` is at most the best
+# They are equal, not merely close (to rounding).  All that is cut off later lies in the span of the orthonormal columns that were kept before, so the
+# errors are orthogonal, and by Pythagoras :math:`\|T - W\|^2 = \sum_k \delta_k^2`, where :math:`\delta_k` is what bond k cuts off.  Each is at most the best
 # error :math:`\epsilon^*`, and there are :math:`d - 1`, so that TT-SVD is within :math:`\sqrt{d - 1}` of the best.
 #
 # To keep an error of :math:`\epsilon \|T\|` one cuts off at most :math:`\epsilon \|T\| / \sqrt{d - 1}` at each bond, and the ranks come out:
@@ -71,9 +72,9 @@ print(tlinear.decompose(T, "tt", tolerance=0.05, n_in=2))
 # BlockTT: two modes a core
 # -------------------------
 #
-# For a layer there is another natural chain: the k-th core carries the k-th input *and* the k-th output mode,
+# For a layer there is another natural chain: the k-th core carries the k-th input *and* the k-th output mode, so that n of each make n cores,
 #
-# .. math:: W[i_1, \ldots, i_d, o_1, \ldots, o_d] = \sum_r G_1[1, i_1, o_1, r_1] \; G_2[r_1, i_2, o_2, r_2] \cdots
+# .. math:: W[i_1, \ldots, i_n, o_1, \ldots, o_n] = \sum_r G_1[1, i_1, o_1, r_1] \; G_2[r_1, i_2, o_2, r_2] \cdots G_n[r_{n-1}, i_n, o_n, 1] .
 #
 # It is the TT-matrix of Oseledets (2010), the matrix product operator of physics, and the "TT layer" of Novikov et al. (2015).
 

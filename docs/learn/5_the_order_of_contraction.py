@@ -112,18 +112,23 @@ share = 100 * moving / multiplying
 print(f"rearranging took {share:.0f} % of the time of multiplying by the matrix")
 
 # %%
-# Second, a product with a thin matrix reads as much as it computes, and then the speed of memory is the limit and not that of
-# arithmetic.  The same number of FLOPs, with 4096 or 4 to sum over:
+# Second, a product that sums over few entries computes little for each entry of its result, and then the speed of memory is the limit and not
+# that of arithmetic.  The same number of FLOPs, with 4096 or 4 to sum over, into arrays that are there already:
 
-thick, thin = np.ones((128, 4096)), np.ones((4096, 4))
-fast, slow = seconds(lambda: thick @ thick.T), seconds(lambda: thin @ thin.T)
-flops = 2 * 128 * 4096 * 128, 2 * 4096 * 4 * 4096
-print(
-    f"equal FLOPs: {flops[0] == flops[1]}; the thin one took {slow / fast:.1f} times as long"
-)
+
+def product(m, k):
+    left, right = rng.standard_normal((m, k)), rng.standard_normal((k, m))
+    result = np.zeros((m, m))
+    return 2 * m * k * m, seconds(lambda: np.matmul(left, right, out=result))
+
+
+rng = np.random.default_rng(0)
+(thick_flops, fast), (thin_flops, slow) = product(128, 4096), product(4096, 4)
+print(f"equal FLOPs: {thick_flops == thin_flops}")
+print(f"the thin product took {slow / fast:.1f} times as long")
 
 # %%
-# Low ranks make thin products.  This is why a layer with a hundredth of the FLOPs does not run a hundred times faster, and why the package
+# What a page says of time is of the machine that built it.  Low ranks make thin products.  This is why a layer with a hundredth of the FLOPs does not run a hundred times faster, and why the package
 # chooses orders by a cost model of arithmetic, bytes moved and calls, not by FLOPs.  Its constants are measured, and
 # :doc:`/engine` shows how far it is right.  A plan tells its prediction beside that of the dense layer:
 

@@ -54,7 +54,8 @@ print(
 # Deriving one gradient
 # ---------------------
 #
-# The loss changes by :math:`\sum_{b,o,p} dy[b,o,p] \, \delta y[b,o,p]`.  Put in :math:`\delta y`, and collect what is multiplied with each entry of V:
+# Let :math:`\delta y` be the change of y when B moves by V.  By the chain rule the loss changes, to first order, by
+# :math:`\sum_{b,o,p} dy[b,o,p] \, \delta y[b,o,p]`.  Put in :math:`\delta y`, and collect what is multiplied with each entry of V:
 #
 # .. math::
 #    \sum_{bop} dy[b,o,p] \sum_{irs} x[b,i] A[i,r] V[r,o,s] C[s,p]
@@ -96,7 +97,8 @@ print({name: gradient.shape for name, gradient in gradients.items()})
 # --------------------------------
 #
 # Finite differences are a poor test in general: the step is too large for the curvature or too small for the digits.  Here is no curvature.  The difference at
-# step *one* is the derivative, and with integers both sides of :math:`\langle dy, \delta y \rangle = \langle dG, V \rangle` are equal to the last bit:
+# step *one* is the derivative, and with integers both sides of :math:`\langle dy, \delta y \rangle = \langle dG, V \rangle` are equal to the last bit,
+# G being any operand, V its tangent, and :math:`\langle a, b \rangle` the sum of all products of entries:
 
 operands = {"x": x, "A": A, "B": B, "C": C}
 for name, operand in operands.items():
@@ -143,13 +145,13 @@ for k, name in enumerate("ABC"):
 # A wrong gradient looks right
 # ----------------------------
 #
-# Swap two axes of equal size, a typical slip.  The shape is right, training even makes progress, and only the number tells:
+# Give both bonds the same size, and swap them in the gradient of B, a typical slip.  The shape is right, and nothing fails.  Only the number tells:
 
-square = whole(3, 3, 3)
-wrong = np.einsum(
-    "bi,ir,bop,sp->sor", whole(5, 4), whole(4, 3), whole(5, 3, 2), whole(3, 2)
-)
-print("shapes agree:", wrong.shape == square.shape)
+A, B, C = whole(n_i, 3), whole(3, n_o, 3), whole(3, n_p)
+y, right = forward(x, A, B, C), backward(dy, x, A, B, C)["B"]
+wrong = np.einsum("bi,ir,bop,sp->sor", x, A, dy, C)
+print("shapes agree:", wrong.shape == B.shape)
+print("<dy, y>", np.sum(dy * y), "right", np.sum(right * B), "wrong", np.sum(wrong * B))
 
 # %%
 # Not one einsum for each gradient

@@ -150,6 +150,29 @@ def test_the_spectra_of_a_train_with_no_rank_cut_off_lose_nothing():
     assert all(spectrum.lost == 0.0 and spectrum.rank == len(spectrum.values) for spectrum in spectra)
 
 
+@given(st.integers(2, 9), st.integers(2, 9))
+def test_singular_values_are_numbered_and_parameters_written_in_whole_numbers(rows, columns):
+    tensor = np.random.default_rng(0).standard_normal((rows, columns))
+    result = tlinear.decompose(tensor, "tt", 2)
+    spectra = plot.draw_spectra(plot.bond_spectra(tensor, result.tensor))
+    curves = plot.draw_error_curves([plot.Curve("tt", (result,))])
+    for axes in (*spectra.axes, *curves.axes):
+        figure = axes.get_figure()
+        figure.draw_without_rendering()
+        ticks, shown = axes.get_xticks(), [label.get_text() for label in axes.get_xticklabels()]
+        inside = [(x, text) for x, text in zip(ticks, shown, strict=True) if x >= 1]
+        assert inside
+        assert all(text == f"{x:,.0f}" and x == round(x) for x, text in inside)
+        assert not any(axes.get_xticklabels(minor=True)[k].get_text() for k in range(len(axes.get_xticks(minor=True))))
+
+
+@pytest.mark.parametrize(("factorization", "rank"), [("cp", 2), ("tucker", 1)])
+def test_the_factors_of_the_output_stand_above_those_of_the_input(factorization, rank):
+    layer = tlinear.FactorizedLinear((2,) * 6, (2,) * 6, factorization=factorization, rank=rank, rng=0)
+    places = {box.name: box.x for box in plot.diagram_of(layer.weight.layer_network).boxes}
+    assert all(places[f"factors.{k}"] == places[f"factors.{k + 6}"] for k in range(6))
+
+
 def test_what_cannot_be_drawn_is_said():
     with pytest.raises(NetworkError, match=r"Linear has no network"):
         plot.draw_network(tlinear.Linear(4, 4, rng=0))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "INK", "bare_axes", "check_path", "new_figure", "plain_axes", "save"]
+__all__ = ["COLOURS", "INK", "bare_axes", "check_path", "count_on_log_scale", "new_figure", "plain_axes", "save"]
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -47,6 +47,16 @@ def plain_axes(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def count_on_log_scale(axes: Axes) -> None:
+    """A logarithmic x axis of whole numbers, written out: 200, 500, 1,000, and not as powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def check_path(path: Path, *, extra: str = "plot", what: str = "A plot") -> None:

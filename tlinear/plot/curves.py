@@ -14,7 +14,7 @@ from tlinear.arrays import Array, to_inexact
 from tlinear.decomposition import Decomposition, decompose
 from tlinear.errors import InfeasibleRankError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
-from tlinear.plot.canvas import COLOURS, new_figure, plain_axes
+from tlinear.plot.canvas import COLOURS, count_on_log_scale, new_figure, plain_axes
 from tlinear.shapes import tensorize_shape
 
 if TYPE_CHECKING:
@@ -203,5 +203,5 @@ def _draw_panel(axes: Axes, curves: Sequence[Curve], name: str, title: str) -> N
             markersize=5,
             label=curve.label,
         )
-    axes.set_xscale("log")
+    count_on_log_scale(axes)
     axes.set_ylim(bottom=0)

@@ -170,7 +170,8 @@ class _Layout:
 
     def _width(self, name: str) -> float:
         legs = [label < self.network.n_in for label in self._modes(name)]
-        return max(_PITCH * max(legs.count(True), legs.count(False), 1), 0.1 * len(name) + 0.15)
+        longest = max(map(len, self.labels))  # all alike, so that two rows stand above each other
+        return max(_PITCH * max(legs.count(True), legs.count(False), 1), 0.1 * longest + 0.15)
 
     def _place(self, name: str, x: float, y: float, width: float) -> None:
         self.boxes[name] = Box(name, x, y, width, _HEIGHT, self.network.shape(self.labels[name], -1))

@@ -162,14 +162,21 @@ def draw_spectra(spectra: Sequence[Spectrum]) -> Figure:
         _draw_one(axes, spectrum)
     for axes in panels[len(spectra) :]:
         axes.remove()
+    for axes in panels[: len(spectra) : columns]:
+        axes.set_ylabel("singular value / norm")
     return figure
 
 
 def _draw_one(axes: Axes, spectrum: Spectrum) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     plain_axes(axes, f"{spectrum.symbol}={spectrum.rank} at {' '.join(spectrum.modes)}", "", "")
     rank, numbers = spectrum.rank, np.arange(1, spectrum.values.size + 1)
     width = 0.8 if spectrum.values.size <= 64 else 1.0
     axes.bar(numbers[:rank], spectrum.values[:rank], width=width, color=COLOURS[0])
     axes.bar(numbers[rank:], spectrum.values[rank:], width=width, color=COLOURS[1])
     axes.axvline(rank + 0.5, color="black", linewidth=1, linestyle=":")
-    axes.text(0.97, 0.93, f"lost {spectrum.lost:.3f}", ha="right", va="top", fontsize=8, transform=axes.transAxes)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+    lost = f"lost {spectrum.lost:.3f}"
+    axes.text(0.97, 0.95, lost, ha="right", va="top", fontsize=8, transform=axes.transAxes, bbox=behind)
