@@ -15,6 +15,8 @@ from spaces import on_every_place
 import tlinear
 from tlinear import FactorizedLinear, Linear, factorized_linear
 from tlinear.arrays import space_of, to_numpy
+from tlinear.contraction.network import Network
+from tlinear.contraction.search import plan
 from tlinear.contraction.tape import contract_with_tape
 
 MEMORIES = ("store", "recompute")
@@ -224,3 +226,71 @@ def test_a_limit_of_memory_changes_nothing_but_the_plan(place, mode):
     assert_same(y, layer(x), place)
     if pullback is not None:
         assert_same_named(pullback(place.array(dy)).parameters, layer.vjp(x)[1](dy).parameters, place)
+
+
+@on_every_place
+@pytest.mark.parametrize("factorization", ["cp", "tucker", "tt", "blocktt", "dense"])
+@given(st.integers(0, 2**32 - 1))
+def test_real_parameters_of_complex_products_have_real_gradients_everywhere(place, factorization, seed):
+    """Real weight, complex x; and the other way round a real x, whose gradient is real."""
+    rank = "same" if factorization == "dense" else 2
+    rng = np.random.default_rng(seed)
+    real = FactorizedLinear((2, 2), (2, 3), factorization=factorization, rank=rank, rng=0)
+    for weight_dtype, x_dtype in (("float32", "complex64"), ("complex64", "float32")):
+        drawn = {name: integers(rng, array.shape, weight_dtype) for name, array in real.parameters().items()}
+        here = FactorizedLinear.from_weight(
+            real.weight.with_operands({name: drawn[f"weight.{name}"] for name in real.weight.operands}), drawn["bias"]
+        )
+        there = here.to(place.xp, place.device)
+        x, dy = integers(rng, (3, 4), x_dtype), integers(rng, (3, 6), "complex64")
+        gradients, found = here.vjp(x)[1](dy), there.vjp(place.array(x))[1](place.array(dy))
+        assert gradients.x.dtype == x_dtype
+        assert_same(found.x, gradients.x, place)
+        assert_same_named(found.parameters, gradients.parameters, place)
+
+
+@on_every_place
+def test_integers_alone_take_the_default_of_the_place(place):
+    layer = Linear.from_arrays(place.array(np.arange(8, dtype=np.int32).reshape(2, 4)))
+    default = place.space.xp.empty((0,), device=place.device).dtype if place.xp is not np else np.dtype(np.float64)
+    assert layer.weight.dtype == default
+    y = layer(place.array(np.ones(4, np.int32)))
+    assert space_of(y) is place.space
+    np.testing.assert_array_equal(to_numpy(y), [6.0, 22.0])
+
+
+@on_every_place
+@pytest.mark.parametrize("factorization", ["cp", "tucker", "tt", "blocktt", "dense"])
+def test_what_is_given_back_and_what_is_frozen_is_memory_of_its_own_everywhere(place, factorization):
+    rank = "same" if factorization == "dense" else 2
+    here = FactorizedLinear((2, 2), (2, 3), factorization=factorization, rank=rank, rng=0, dtype="float32")
+    layer, x = here.to(place.xp, place.device), place.array(np.ones((3, 4), np.float32))
+    frozen, dense = layer.freeze(), layer.to_linear()
+    y, pullback = layer.vjp(x)
+    gradients = pullback(place.array(np.ones((3, 6), np.float32)))
+    given = [layer.weight.to_tensor(), layer.weight.to_matrix(), dense.weight, dense.bias, *layer.trace(x).values()]
+    given += [*layer.jvp(x, x), y, gradients.x, *gradients.parameters.values()]
+    for array in given:
+        array[...] = 7
+    assert_same_named(layer.parameters(), here.parameters(), place)
+    assert_same(x, np.ones((3, 4), np.float32), place)
+    expected = to_numpy(frozen(x)).copy()
+    for array in layer.parameters().values():
+        array[...] = 7
+    np.testing.assert_array_equal(to_numpy(frozen(x)), expected)
+    for name, array in frozen.parameters().items():
+        np.testing.assert_array_equal(to_numpy(array), here.parameters()[name])
+
+
+@on_every_place
+def test_gradients_of_what_is_summed_over_an_axis_of_its_own_can_be_written_to(place):
+    """Each entry along that axis has the same gradient, and is yet an entry of its own."""
+    network = Network(("a", "b"), ((0, 2), (1,)), (0, 1), ((0, 2), (1, 3), (2, 4)), n_in=1, n_modes=2)
+    found = plan(network, dtype=np.float32, hardware=place.space.hardware).on(place.space)
+    operands = [place.array(np.ones(shape, np.float32)) for shape in ((2, 4), (3,))]
+    _, tape = contract_with_tape(found, operands)
+    gradient = tape.pull_back(place.array(np.ones((2, 3), np.float32)))[0]
+    gradient[0, 0] = 0
+    expected = np.full((2, 4), 3, np.float32)
+    expected[0, 0] = 0
+    assert_same(gradient, expected, place)

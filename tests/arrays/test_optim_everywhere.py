@@ -61,7 +61,8 @@ def test_complex_parameters_move_along_their_gradient_everywhere(place, optimise
 @on_every_place
 def test_the_first_step_of_adam_has_the_length_of_the_rate_in_complex_numbers_too(place):
     adam, w = Adam(0.5, epsilon=0.0), {"w": place.array(np.zeros(2, np.complex64))}
-    updated, _ = adam.update(w, {"w": place.array(np.array([3 + 4j, -8j], np.complex64))}, adam.init(w))
+    updated, state = adam.update(w, {"w": place.array(np.array([3 + 4j, -8j], np.complex64))}, adam.init(w))
+    assert to_numpy(state.square["w"]).dtype == to_numpy(adam.init(w).square["w"]).dtype == np.float32
     step = np.abs(to_numpy(updated["w"]).astype(np.complex128))
     # ten operations of single precision, each of which rounds once, on a number of this size
     assert np.all(np.abs(step - 0.5) <= 10 * np.finfo(np.float32).eps)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 
-from opt_einsum import paths
-
 from tlinear.errors import ImplementationError, OptionError
 from tlinear.shapes import is_integer
 
@@ -141,8 +139,10 @@ def _checked(optimize: Any) -> str | Path | Callable[..., Any] | None:
     if optimize is None:
         return None
     if isinstance(optimize, str):
+        from opt_einsum.paths import get_path_fn
+
         try:
-            paths.get_path_fn(optimize)
+            get_path_fn(optimize)
         except KeyError as error:
             known = re.findall(r"'[^']+'", str(error.args[0]).partition("valid options are")[2])
             raise OptionError(

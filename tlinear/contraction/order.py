@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from opt_einsum import paths
-
 from tlinear.contraction.network import BATCH, Label, Labels, Network
 from tlinear.errors import OptionError
 
@@ -178,9 +176,10 @@ def _search(
 @lru_cache(maxsize=512)
 def _found_by_name(inputs: tuple[Labels, ...], output: frozenset[Label], sizes: _Sizes, name: str | None) -> Order:
     """What an algorithm of opt_einsum finds, once for all batch sizes where no operand has a batch."""
-    return _found(
-        paths.get_path_fn(name or ("dp" if len(inputs) <= _FEW_OPERANDS else "auto")), inputs, output, sizes, name
-    )
+    from opt_einsum.paths import get_path_fn  # on use: with it, importing tlinear would take twice as long as NumPy
+
+    find = get_path_fn(name or ("dp" if len(inputs) <= _FEW_OPERANDS else "auto"))
+    return _found(find, inputs, output, sizes, name)
 
 
 def _found(
@@ -198,6 +197,8 @@ def _found(
 
 def _in_slots(path: Any, n: int, subject: str, operands: str) -> Order:
     """The order of a path over `n` operands; `subject` says in the error what path it is."""
+    from opt_einsum.paths import linear_to_ssa
+
     try:
         pairs = [tuple(map(operator.index, pair)) for pair in path]
     except TypeError:
@@ -208,7 +209,7 @@ def _in_slots(path: Any, n: int, subject: str, operands: str) -> Order:
             f"{subject} does not contract the {n} operands {operands}, two at a time. Pass {n - 1} pairs of places in "
             "the list of what is left, such as those of opt_einsum.contract_path, or an optimizer that finds them."
         )
-    return tuple((a, b) for a, b in paths.linear_to_ssa(tuple(pairs)))
+    return tuple((a, b) for a, b in linear_to_ssa(tuple(pairs)))
 
 
 def _unused(optimizer: Callable[..., Any]) -> Callable[..., Any]:
