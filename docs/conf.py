@@ -1,6 +1,6 @@
 """How the site is built: ``python -m sphinx -W --keep-going docs docs/_build``, after ``pip install '.[docs]'``.
 
-Every block of Python in it runs while it is built: the chapters in ``learn`` by sphinx-gallery, the prompts in
+Every example in it runs while it is built: the chapters in ``learn`` by sphinx-gallery, the prompts in
 pages and docstrings by ``_ext/executed.py``.  A wrong output is an error, and so is a link that leads nowhere.
 """
 

@@ -52,11 +52,31 @@ class Layer(ABC):
 
     @abstractmethod
     def parameters(self) -> dict[str, Array]:
-        """Every array of the layer by name; the arrays themselves, not copies."""
+        """Every array of the layer by name; the arrays themselves, not copies.
+
+        Examples
+        --------
+        >>> {name: array.shape for name, array in Linear(16, 10, rng=0).parameters().items()}
+        {'weight': (10, 16), 'bias': (10,)}
+        """
 
     @abstractmethod
     def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Self:
-        """The same layer with other numbers: every parameter must be there, in its shape; held, not copied."""
+        """The same layer with other numbers: every parameter must be there, in its shape; held, not copied.
+
+        Raises
+        ------
+        ParameterError
+            When a name is missing or unknown.
+        ShapeError
+            When an array has not the shape of the parameter.
+
+        Examples
+        --------
+        >>> layer = Linear(2, 1, rng=0).with_parameters({"weight": [[1.0, 2.0]], "bias": [3.0]})
+        >>> layer(np.ones(2))
+        array([6.])
+        """
 
     @abstractmethod
     def __call__(self, x: ArrayLike) -> Array:
@@ -66,14 +86,45 @@ class Layer(ABC):
     def vjp(self, x: ArrayLike, wrt: Wrt = None) -> tuple[Array, Callable[[ArrayLike], Gradients]]:
         """``y``, and the pullback: it maps a cotangent ``dy`` to the :class:`Gradients` of x and the parameters.
 
-        With `wrt`, an iterable of ``"x"`` and names of parameters, only of these.
+        The adjoint of the derivative under ``<a, b> = sum conj(a) b``.
+
+        Parameters
+        ----------
+        x : array of shape (..., in_features)
+        wrt : iterable of str, optional
+            ``"x"`` and names of parameters: only their gradients are computed.
+
+        Returns
+        -------
+        y : array of shape (..., out_features)
+        pullback : callable
+            From dy of the shape of y to the gradients, each of the shape of what it belongs to.
+
+        Raises
+        ------
+        ShapeError
+            When the last axis of x is not in_features, or dy has not the shape of y.
+
+        Examples
+        --------
+        >>> y, pullback = Linear(16, 10, rng=0).vjp(np.ones((3, 16)))
+        >>> gradients = pullback(np.ones_like(y))
+        >>> gradients.x.shape, gradients.parameters["weight"].shape, gradients.parameters["bias"][:2]
+        ((3, 16), (10, 16), array([3., 3.]))
         """
 
     @abstractmethod
     def jvp(
         self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
     ) -> tuple[Array, Array]:
-        """``y``, and its derivative along `dx` and the `tangents` of the parameters; what is not given is zero."""
+        """``y``, and its derivative along `dx` and the `tangents` of the parameters; what is not given is zero.
+
+        Examples
+        --------
+        >>> layer = Linear.from_arrays([[1.0, 2.0]], [3.0])
+        >>> layer.jvp(np.ones(2), dx=[1.0, 0.0], tangents={"bias": [10.0]})
+        (array([6.]), array([11.]))
+        """
 
     @property
     def space(self) -> Space:
@@ -126,6 +177,12 @@ class Layer(ABC):
         ------
         StateError
             When no forward pass is waiting: each is pulled back once, and then forgotten.
+
+        Examples
+        --------
+        >>> layer = Linear.from_arrays([[1.0, 2.0]], [3.0])
+        >>> layer.forward(np.ones(2)), layer.backward(np.array([10.0])), layer.gradients["weight"]
+        (array([6.]), array([10., 20.]), array([[10., 10.]]))
         """
         if self._pullback is None:
             raise StateError(
