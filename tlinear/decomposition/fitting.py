@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
 from tlinear.algorithms.report import CANCELS, Report, product_error, relative_error
 from tlinear.algorithms.scaling import exponent_above, norm_of, share_exponent, times_power_of_two
 from tlinear.algorithms.unfolding import BLOCK
-from tlinear.arrays import Array, DType
+from tlinear.arrays import Array, DType, largest_part
 from tlinear.decomposition.result import Decomposition
 from tlinear.formats import FactorizedTensor
 from tlinear.ranks.rules import Bonds, RankRules
@@ -85,6 +85,10 @@ class Fitting:
     @property
     def split(self) -> tuple[int | None, int | None]:
         return self.n_in, None if self.n_in is None else self.source.ndim - self.n_in
+
+    def of(self, source: Array) -> Self:
+        """The same for another tensor of this shape."""
+        return replace(self, source=source, largest=largest_part(source), fits={})
 
     def fit(self, bonds: Bonds) -> Fit:
         """The operands of these bonds; found once."""
