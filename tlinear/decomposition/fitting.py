@@ -21,7 +21,8 @@ from tlinear.ranks.rules import Bonds, RankRules
 __all__ = ["Fit", "Fitting"]
 
 _NEAR = 64
-"""Exponents of at most this size leave the squares of entries far within the range of double precision."""
+"""Exponents of at most this size leave the entries and their sums far within the range of single precision, and their
+squares within that of double precision."""
 
 _ALIKE = 1e-6
 """By how much rounding may change an error that is not measured again, as a fraction of it."""
@@ -59,13 +60,9 @@ class Fitting:
 
     @cached_property
     def is_scaled(self) -> bool:
-        """Whether the algorithm is given :attr:`scaled`, and not the source itself, of which it widens what it reads.
-
-        The squares of all single precision numbers are numbers of double precision.
-        """
-        if not getattr(self.cls, "widens", False):
-            return True
-        return not (self.source.dtype.char in "fF" or (self.source.dtype.char in "dD" and abs(self.exponent) <= _NEAR))
+        """Whether the algorithm is given :attr:`scaled`, and not the source itself, to widen what it reads of it."""
+        is_near = self.source.dtype.char in "fFdD" and abs(self.exponent) <= _NEAR
+        return not (is_near and getattr(self.cls, "widens", False))
 
     @cached_property
     def given(self) -> Array:
