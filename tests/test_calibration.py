@@ -234,6 +234,21 @@ def test_the_scale_of_the_samples_changes_no_bit(exponent):
 
 
 @pytest.mark.parametrize("factorization", LOW_RANK)
+@pytest.mark.parametrize("shape", [(12, 3, 5), (3, 4, 3, 5)], ids=["one input mode", "two"])
+@pytest.mark.parametrize("exponent", [-600, 600])
+def test_the_scale_of_the_weight_changes_no_bit(factorization, shape, exponent):
+    """Not the ranks that the inputs are worth, either."""
+    n_in, rng = len(shape) - 2, np.random.default_rng(0)
+    tensor, x = normal(rng, shape), normal(rng, (40, 12)) / np.arange(1, 13)
+    plain, scaled = (
+        decompose(np.ldexp(tensor, e), factorization, 0.6, n_in=n_in, calibration=x) for e in (0, exponent)
+    )
+    assert plain.rank == scaled.rank
+    assert plain.relative_output_error == scaled.relative_output_error
+    np.testing.assert_array_equal(np.ldexp(plain.tensor.to_tensor(), exponent), scaled.tensor.to_tensor())
+
+
+@pytest.mark.parametrize("factorization", LOW_RANK)
 def test_it_is_deterministic_and_changes_no_argument(factorization):
     rng = np.random.default_rng(0)
     tensor, x = normal(rng, (3, 4, 2, 5)), normal(rng, (40, 12))

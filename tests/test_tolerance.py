@@ -104,6 +104,18 @@ def test_a_power_of_two_changes_no_rank(factorization):
 
 
 @pytest.mark.parametrize("factorization", [*GUARANTEED, "cp"])
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_a_power_of_two_changes_no_rank_where_squares_leave_single_precision(factorization, dtype):
+    tensor = decaying(np.random.default_rng(1), (5, 4, 4), 0.1).astype(dtype)
+    results = [
+        decompose(tensor * np.float32(2.0**exponent), factorization, tolerance=1e-2, n_in=1)
+        for exponent in (-100, 0, 70, 100)
+    ]
+    assert len({result.rank for result in results}) == 1
+    assert len({result.relative_error for result in results}) == 1
+
+
+@pytest.mark.parametrize("factorization", [*GUARANTEED, "cp"])
 def test_a_zero_tensor_has_rank_one(factorization):
     result = decompose(np.zeros((3, 4, 5)), factorization, tolerance=0.1, n_in=1)
     assert (np.max(result.rank), result.relative_error) == (1, 0.0)

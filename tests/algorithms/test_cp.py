@@ -19,6 +19,7 @@ from algorithms.tensors import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tlinear import decompose
 from tlinear.algorithms.cp import cp
 from tlinear.algorithms.cp_als import als_sweep, extrapolated_sweep
 from tlinear.algorithms.cp_compression import compress
@@ -294,6 +295,24 @@ def test_what_is_far_is_read_in_single_precision_until_sweeps_end_and_then_in_do
 def test_neighbours_of_numbers_of_single_precision_are_read_in_double(precisions):
     tensor = large(np.random.default_rng(0), 28, 3.0)
     fit(tensor * (1.0 + EPS), 28, n_starts=1)
+    assert {*precisions} == {"float64"}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("exponent", [-120, 127])
+def test_single_precision_is_read_where_its_sums_stay_in_range(exponent):
+    """Near the ends of its range they would not; there it is read as what is in the middle is."""
+    tensor = np.sign(large(np.random.default_rng(0), 28, 9.0)).astype(np.float32)
+    middle, end = (decompose(tensor * np.float32(2.0**e), "cp", 28) for e in (0, exponent))
+    assert middle.history == end.history
+    assert middle.relative_error == end.relative_error
+
+
+def test_numbers_far_below_the_others_are_told_from_single_precision_without_a_complaint(precisions):
+    tensor = large(np.random.default_rng(0), 28, 9.0)
+    tensor[0] *= 2.0**-200
+    with np.errstate(all="raise"):
+        fit(tensor, 28, n_starts=1, max_iterations=2)
     assert {*precisions} == {"float64"}
 
 

@@ -179,7 +179,7 @@ class Target:
     def in_single(self) -> Target | None:
         """The same tensor in single precision, half as many bytes and twice as fast to multiply, if that changes no
         entry."""
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             single = self.tensor.astype(np.complex64 if self.tensor.dtype.kind == "c" else np.float32)
         return replace(self, tensor=single) if np.array_equal(single, self.tensor) else None
 

@@ -128,14 +128,14 @@ class Weighed:
             values, vectors = np.linalg.eigh(np.einsum(metric, [*range(n_in), *both], [k, n_in]))
             root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
             tensor = mode_product(tensor, root, k)
-        return replace(self.work, source=np.ascontiguousarray(tensor), fits={})
+        return self.work.of(np.ascontiguousarray(tensor))
 
     def closed_form(self, bonds: Bonds) -> list[Fit]:
         """The fit of ``L^H M``, taken back by ``L^-H`` in the operand of the input mode; none if there are more."""
         if self.work.n_in != 1:
             return []
         root = np.linalg.cholesky(self.metric).conj().T
-        work = replace(self.work, source=(root @ self.matrix).reshape(self.work.scaled.shape), fits={})
+        work = self.work.of((root @ self.matrix).reshape(self.work.scaled.shape))
         operands, report = work.fit(bonds)
         carrier = next(iter(operands))
         found = {**operands, carrier: times_power_of_two(operands[carrier], work.exponent, work.dtype)}

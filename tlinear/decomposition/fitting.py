@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
 from tlinear.algorithms.report import CANCELS, Report, product_error, relative_error
 from tlinear.algorithms.scaling import exponent_above, norm_of, share_exponent, times_power_of_two
 from tlinear.algorithms.unfolding import BLOCK
-from tlinear.arrays import Array, DType
+from tlinear.arrays import Array, DType, largest_part
 from tlinear.decomposition.result import Decomposition
 from tlinear.formats import FactorizedTensor
 from tlinear.ranks.rules import Bonds, RankRules
@@ -21,7 +21,8 @@ from tlinear.ranks.rules import Bonds, RankRules
 __all__ = ["Fit", "Fitting"]
 
 _NEAR = 64
-"""Exponents of at most this size leave the squares of entries far within the range of double precision."""
+"""Exponents of at most this size leave the entries and their sums far within the range of single precision, and their
+squares within that of double precision."""
 
 _ALIKE = 1e-6
 """By how much rounding may change an error that is not measured again, as a fraction of it."""
@@ -59,13 +60,9 @@ class Fitting:
 
     @cached_property
     def is_scaled(self) -> bool:
-        """Whether the algorithm is given :attr:`scaled`, and not the source itself, of which it widens what it reads.
-
-        The squares of all single precision numbers are numbers of double precision.
-        """
-        if not getattr(self.cls, "widens", False):
-            return True
-        return not (self.source.dtype.char in "fF" or (self.source.dtype.char in "dD" and abs(self.exponent) <= _NEAR))
+        """Whether the algorithm is given :attr:`scaled`, and not the source itself, to widen what it reads of it."""
+        is_near = self.source.dtype.char in "fFdD" and abs(self.exponent) <= _NEAR
+        return not (is_near and getattr(self.cls, "widens", False))
 
     @cached_property
     def given(self) -> Array:
@@ -85,6 +82,10 @@ class Fitting:
     @property
     def split(self) -> tuple[int | None, int | None]:
         return self.n_in, None if self.n_in is None else self.source.ndim - self.n_in
+
+    def of(self, source: Array) -> Self:
+        """The same for another tensor of this shape."""
+        return replace(self, source=source, largest=largest_part(source), fits={})
 
     def fit(self, bonds: Bonds) -> Fit:
         """The operands of these bonds; found once."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from tlinear.algorithms.cp import cp
 from tlinear.algorithms.descent import Callback
-from tlinear.algorithms.kruskal import cp_halves, cp_product
+from tlinear.algorithms.kruskal import cp_halves
 from tlinear.algorithms.rank_search import smallest_rank
-from tlinear.algorithms.report import Report, relative_error
+from tlinear.algorithms.report import Report, product_error
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
@@ -111,7 +111,7 @@ class CPTensor(FactorizedTensor):
 
         def attempt(rank: int) -> tuple[tuple[Array, list[Array], Report], float]:
             weights, factors, report = fitted(rank)
-            return (weights, factors, report), relative_error(tensor, cp_product(weights, factors))
+            return (weights, factors, report), product_error(tensor, *cp_halves(weights, factors))
 
         if tolerance is None:
             weights, factors, report = fitted(bonds[0])
