@@ -250,7 +250,7 @@ def operations(budgets: Sequence[float]) -> str:
     ranks = [resolve_rank("cp", *modes, budget) for budget in large]
     lines = [
         ("rank of CP", *(f"{rank:,}" for rank in ranks)),
-        ("products, of the dense layer's", *(f"{rank * (n_in + n_out) / (n_in * n_out):.1f}" for rank in ranks)),
+        ("products, times the dense layer's", *(f"{rank * (n_in + n_out) / (n_in * n_out):.1f}" for rank in ranks)),
     ]
     return table((f"{n_in} -> {n_out}", *(f"{budget:g}" for budget in large)), lines)
 
