@@ -13,6 +13,7 @@ from tlinear import FactorizedLinear, Linear, decompose, resolve_rank
 from tlinear.algorithms.hosvd import st_hosvd_within, unfold
 from tlinear.algorithms.rank_search import smallest_rank
 from tlinear.algorithms.report import relative_error
+from tlinear.algorithms.truncated_svd import leading_left
 from tlinear.algorithms.tt_svd import tt_product, tt_svd, tt_svd_within
 from tlinear.errors import DecompositionError, OptionError, RankError
 
@@ -254,6 +255,20 @@ def test_a_bond_that_a_later_truncation_leaves_too_large_is_lowered_without_loss
     unlowered = tt_svd(tensor, (3, 3, 1))
     np.testing.assert_allclose(tt_product(cores), tt_product(unlowered), rtol=0, atol=rounding(shape, 2 * len(shape)))
     assert relative_error(tensor, tt_product(cores)) <= 0.9
+
+
+@pytest.mark.parametrize("svd", ["auto", "qr"])
+def test_ranks_that_a_later_truncation_leaves_too_large_are_lowered_by_the_same_method(svd, monkeypatch):
+    """ST-HOSVD keeps (3, 2, 1) of this 5x4x4 tensor; the first rank can be no more than 2 times 1."""
+    methods = []
+
+    def leading(unfolding, rank, method):
+        methods.append(method)
+        return leading_left(unfolding, rank, method)
+
+    monkeypatch.setattr("tlinear.algorithms.hosvd.leading_left", leading)
+    core, _ = st_hosvd_within(normal(np.random.default_rng(71), (5, 4, 4), "float64"), 0.8, svd=svd)
+    assert (core.shape, methods) == ((2, 2, 1), [svd] * 3)
 
 
 def test_modes_that_are_not_truncated_leave_their_share_to_the_others():

@@ -370,6 +370,20 @@ def test_of_a_noisy_swamp_the_end_is_a_minimum(shape, seed):
     assert report.history[-1] <= state.error * (1.0 + 3e-6)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tensor_that_has_no_best_approximation_is_not_said_to_have_converged_to_it(seed):
+    """The derivative of a product of three vectors: of rank 3, and with tensors of rank 2 as near to it as one likes,
+    whose components grow and cancel."""
+    rng = np.random.default_rng(seed)
+    points, directions = rng.standard_normal((2, 3, 9))
+    tensor = np.zeros((9, 9, 9))
+    for k in range(3):
+        a, b, c = (directions[j] if j == k else points[j] for j in range(3))
+        tensor += np.einsum("i,j,k->ijk", a, b, c)
+    _, _, report = fit(tensor, 2, max_iterations=100)
+    assert (report.converged, report.n_iterations) == (False, 100)
+
+
 SMALL = {
     "one mode": np.array([3.0, -1.0, 2.0]),
     "modes of size 1": np.arange(1.0, 7.0).reshape(1, 2, 1, 3, 1),

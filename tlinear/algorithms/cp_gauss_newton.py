@@ -86,7 +86,11 @@ def gauss_newton_step(target: Target, state: Damped, stop_tolerance: float) -> D
         factors, foretold = model.step(damping)
         squared_error = point.error**2 * (target.square + target.lost) / model.unit**2
         if foretold <= (stop_tolerance * squared_error if damping <= _UNDAMPED else 0.0):
-            break
+            if not _LEAST_DAMPING < damping <= _UNDAMPED:
+                break
+            # along columns that grow and cancel, even so little damping is what keeps the step short
+            damping = _LEAST_DAMPING
+            continue
         tried = _kruskal(target, factors, point, model.unit)
         if tried.error < point.error:
             gain = min(2.0, (1.0 - (tried.error / point.error) ** 2) * squared_error / foretold)

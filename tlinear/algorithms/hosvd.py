@@ -197,6 +197,8 @@ def st_hosvd_within(
     tolerance : float
     fixed : sequence of int
         The modes that are not truncated: their rank is their size, or that of all others together.
+    svd : {'auto', 'qr'}
+        See :func:`tlinear.algorithms.truncated_svd.left_within`.
 
     Returns
     -------
@@ -233,7 +235,7 @@ def st_hosvd_within(
     ranks = [min(rank, core.size // rank) for rank in core.shape]
     if tuple(ranks) == core.shape:
         return core, factors
-    core, rotations = st_hosvd(core, ranks)
+    core, rotations = st_hosvd(core, ranks, svd=svd)
     return core, [factor @ rotation for factor, rotation in zip(factors, rotations, strict=True)]
 
 

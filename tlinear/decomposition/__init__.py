@@ -107,14 +107,16 @@ def decompose(
         The algorithm's own: for CP `max_iterations`, `stop_tolerance`, `ridge`, `n_starts` and
         `callback`, see :func:`tlinear.algorithms.cp.cp`; for Tucker `max_iterations`, `stop_tolerance`, `svd` and
         `callback`, see :func:`tlinear.algorithms.hooi.hooi`; for TT and BlockTT `direction`, `svd` and `refine`, see
-        :func:`tlinear.algorithms.train.fit_train`.
+        :func:`tlinear.algorithms.train.fit_train`.  A `callback` sees every descent: one from each start at each rank
+        that is tried, within a tolerance or a budget.
 
     Returns
     -------
     Decomposition
         Computed in float64 or complex128 and cast back to the dtype of `tensor` (float64 for
-        integers).  The rank is the one that was asked for, with zeros or redundant components
-        where the tensor needs less; it shares no memory with `tensor`.
+        integers); CP reads a tensor in single precision while it is far from it, where that changes no entry.  The
+        rank is the one that was asked for, with zeros or redundant components where the tensor needs less; it shares
+        no memory with `tensor`.
 
     Raises
     ------
