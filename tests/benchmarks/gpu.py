@@ -2,6 +2,7 @@
 
 ``python tests/benchmarks/gpu.py [--quick]`` measures every figure of its table anew and prints it in Markdown; it needs
 CuPy and a GPU, ``pip install '.[cupy]'``, and for tltorch's column torch with CUDA and ``pip install '.[parity]'``.
+``--library torch`` takes torch's arrays instead of CuPy's.
 ``--mock`` runs it from end to end on array-api-strict instead, which proves the script and measures nothing.
 
 The layer is the same on both sides, as in engine.py.  Before anything is timed, the outputs of every layer in single
@@ -9,7 +10,8 @@ precision must lie within the rounding bound of the contraction in double precis
 
 Times.  All contenders of a cell take turns; each call stands between two events of its own stream, the first calls are
 not counted, and what is shown is the median.  Dense is ``x @ W.T + bias``, and its backward pass ``dy @ W``, ``dy.T @ x``
-and a sum, in cuBLAS through the same array library.
+and a sum, in cuBLAS through the same array library.  *Its graph* is the same call captured once as a CUDA graph and
+replayed, where the library can: all launches at once.
 
 Floor.  ``max(FLOPs / rate, bytes / bandwidth)``, as in engine.py: the fewest FLOPs of any pairwise order, three times
 with the backward pass, at the rate of a large matrix product of the same dtype; x, y, their gradients, the operands and
@@ -17,98 +19,31 @@ the bias, each moved once, at the bandwidth of a copy.  Both rates are measured 
 """
 
 import argparse
-import gc
 import itertools
 import math
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from accelerator import LIBRARIES, Accelerator, Call, find_accelerator
 from grid import GRID, Setting, fewest_flops
 
 from tlinear import FactorizedLinear
-from tlinear.arrays import NUMPY, Space, find_space, to_numpy
+from tlinear.arrays import to_numpy
 from tlinear.contraction.plan import Plan
 
 BATCHES = (1024, 8192, 65536)
 DTYPES = ("float32", "float16", "bfloat16")
 MODES = ("forward", "forward+backward")
-WARM_UP, DRAWN = 3, 1024
-GEMM_SIZE, COPY_BYTES = 8192, 2**30
+WARM_UP = 3
 ASKED = "tltorch's time over tlinear's with the backward pass, geometric mean", "of the floor where FLOPs bound it"
 
-Call = Callable[[], object]
 
-
-# -------------------------------------------------------------------------------------------------------------- machines
-
-
-@dataclass(frozen=True)
-class Machine:
-    """An array library with events and a pool of memory, and how large its probes are."""
-
-    cp: Any
-    gemm_size: int
-    copy_bytes: int
-
-    @classmethod
-    def found(cls, *, mock: bool) -> "Machine":
-        if mock:
-            sys.path.insert(0, str(Path(__file__).parents[1]))
-            import mock_cupy
-
-            return cls(mock_cupy, 32, 2**12)
-        try:
-            import cupy
-        except ImportError as error:
-            raise SystemExit(
-                f"{error}. Install it where there is a GPU: pip install '.[cupy]'; or pass --mock."
-            ) from None
-        if not cupy.cuda.is_available():
-            raise SystemExit("CuPy finds no GPU. Run this where there is one, or pass --mock.")
-        return cls(cupy, GEMM_SIZE, COPY_BYTES)
-
-    @property
-    def space(self) -> Space:
-        return find_space(self.cp, None, NUMPY)
-
-    @property
-    def name(self) -> str:
-        return self.cp.cuda.runtime.getDeviceProperties(0)["name"].decode()
-
-    def milliseconds(self, call: Call) -> float:
-        start, end = self.cp.cuda.Event(), self.cp.cuda.Event()
-        start.record()
-        call()
-        end.record()
-        end.synchronize()
-        return self.cp.cuda.get_elapsed_time(start, end)
-
-    def free(self) -> None:
-        """Give the memory of a cell back before the next: within one it is the pool's."""
-        gc.collect()
-        self.cp.get_default_memory_pool().free_all_blocks()
-
-    def numbers(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """Normal numbers, of which some rows are drawn on the host and repeated."""
-        rows = np.random.default_rng(0).standard_normal((min(shape[0], DRAWN), shape[1])).astype(np.float32)
-        drawn = self.space.astype(self.cp.asarray(rows), getattr(self.cp, dtype))
-        return self.space.xp.concat([drawn] * -(-shape[0] // len(rows)), axis=0)[: shape[0], ...]
-
-    def probes(self, dtype: str) -> dict[str, Call]:
-        """A large product and a large copy."""
-        n = self.gemm_size
-        a = self.numbers((n, n), dtype)
-        source = self.numbers((self.copy_bytes // 4 // n, n), "float32")
-        return {"gemm": lambda: a @ a, "copy": lambda: self.space.copy(source)}
-
-
-def torch_machine() -> Any:
+def found_peer() -> Any:
     """torch and the peer's layers, if both are here with a GPU; else None."""
     try:
         import torch
@@ -136,6 +71,7 @@ class Row:
     mode: str
     taken: str
     tlinear: float
+    graph: float | None
     dense: float | None
     peer: float | None
     flops_floor: float
@@ -152,14 +88,15 @@ class Row:
     def fields(self) -> list[str]:
         ratio = None if self.peer is None else self.peer / self.tlinear
         bound = "FLOPs" if self.is_bound_by_flops else "bytes"
-        shown = [shown_time(time) for time in (self.tlinear, self.peer, self.dense, self.floor)]
+        shown = [shown_time(time) for time in (self.tlinear, self.graph, self.peer, self.dense, self.floor)]
         head = [self.title, self.factorization, f"{self.batch:,}", self.dtype, self.mode, self.taken]
-        return [*head, *shown, shown_ratio(ratio), shown_ratio(self.floor / self.tlinear), bound]
+        reached = [None if time is None else self.floor / time for time in (self.tlinear, self.graph)]
+        return [*head, *shown, shown_ratio(ratio), *map(shown_ratio, reached), bound]
 
 
 COLUMNS = (
-    *("layer", "format", "batch", "dtype", "pass", "'auto' took", "tlinear ms", "tltorch ms", "dense ms", "floor ms"),
-    *("ratio", "of floor", "floor of"),
+    *("layer", "format", "batch", "dtype", "pass", "'auto' took", "tlinear ms", "its graph ms", "tltorch ms"),
+    *("dense ms", "floor ms", "ratio", "of floor", "its graph", "floor of"),
 )
 
 
@@ -178,11 +115,11 @@ def layer_of(setting: Setting, factorization: str, peer: Any) -> FactorizedLinea
     return FactorizedLinear(*shapes, factorization=factorization, rank=rank, dtype="float32", rng=0)
 
 
-def check_output(layer: FactorizedLinear, machine: Machine) -> None:
+def check_output(layer: FactorizedLinear, machine: Accelerator) -> None:
     """``|y - y64| <= gamma_K |x| |operands|``, K the roundings of the longest chain, in single precision."""
     x = np.random.default_rng(1).standard_normal((4, layer.in_features)).astype(np.float32)
-    there = layer.to(machine.cp)
-    y, plan = to_numpy(there(machine.cp.asarray(x))), there.plan(len(x))
+    there = layer.to(machine.library, machine.space.device)
+    y, plan = to_numpy(there(machine.asarray(x))), there.plan(len(x))
     sizes = plan.network.sizes
     roundings = 2 + sum(math.prod(sizes[label] for label in step.pair.contracted) + 1 for step in plan.steps)
     u = np.finfo(np.float32).eps / 2
@@ -257,19 +194,18 @@ def bytes_moved_once(plan: Plan, layer: FactorizedLinear, mode: str) -> int:
 
 
 def cells(
-    setting: Setting, factorization: str, options: argparse.Namespace, machine: Machine, peer: Any
+    setting: Setting, factorization: str, options: argparse.Namespace, machine: Accelerator, peer: Any
 ) -> Iterator[Row]:
     host = layer_of(setting, factorization, peer)
     check_output(host, machine)
     for dtype in options.dtypes:
-        there = host.to(machine.cp)
-        weight, own = there.weight.astype(getattr(machine.cp, dtype)), getattr(machine.cp, dtype)
-        layer = FactorizedLinear.from_weight(weight, there.space.astype(there.bias, own))
+        there, own = host.to(machine.library, machine.space.device), machine.dtype(dtype)
+        layer = FactorizedLinear.from_weight(there.weight.astype(own), there.space.astype(there.bias, own))
         for batch, mode in itertools.product(options.batches, options.modes):
             machine.free()
             try:
                 yield measured(setting, host, layer, batch, dtype, mode, options, machine, peer)
-            except machine.cp.cuda.memory.OutOfMemoryError:
+            except machine.out_of_memory:
                 print(f"{setting.title}, {factorization}, batch {batch}, {dtype}: out of memory", file=sys.stderr)
 
 
@@ -281,11 +217,14 @@ def measured(
     dtype: str,
     mode: str,
     options: argparse.Namespace,
-    machine: Machine,
+    machine: Accelerator,
     peer: Any,
 ) -> Row:
     x, dy = machine.numbers((batch, layer.in_features), dtype), machine.numbers((batch, layer.out_features), dtype)
     own = contenders(layer, x, dy, mode)
+    graph = machine.captured(own["tlinear"])
+    if graph is not None:
+        own["graph"] = graph
     calls = {name: (call, machine.milliseconds) for name, call in {**own, **machine.probes(dtype)}.items()}
     if peer is not None and layer.weight.factorization != "tt":
         calls["tltorch"] = peer_contender(host, batch, dtype, mode, peer)
@@ -302,6 +241,7 @@ def measured(
         mode,
         plan.implementation,
         times["tlinear"],
+        times.get("graph"),
         times["dense"],
         times.get("tltorch"),
         passes * fewest_flops(layer.weight.layer_network, batch) / flops_rate,
@@ -323,13 +263,24 @@ def markdown_row(cells_: Sequence[str]) -> str:
 def summary(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     """What was asked for, beside what was measured."""
     ratios = [row.peer / row.tlinear for row in rows if row.peer is not None and row.mode != "forward"]
-    reached = [row.floor / row.tlinear for row in rows if row.is_bound_by_flops]
-    least = min(reached) if reached else None
-    return [
-        (ASKED[0], shown_ratio(geometric_mean(ratios)) or "no peer", ">= 2"),
-        (f"{ASKED[1]}, the least", shown_ratio(least) or "no such cell", ">= 0.60"),
-        (f"{ASKED[1]}, geometric mean", shown_ratio(geometric_mean(reached)) or "no such cell", ""),
-    ]
+    lines = [(ASKED[0], shown_ratio(geometric_mean(ratios)) or "no peer", ">= 2")]
+    for batch in sorted({row.batch for row in rows}):
+        bound = [row for row in rows if row.is_bound_by_flops and row.batch == batch]
+        reached = [row.floor / row.tlinear for row in bound]
+        if not reached:
+            continue
+        lines += [
+            (f"{ASKED[1]}, batch {batch:,}, the least", shown_ratio(min(reached)), ">= 0.60"),
+            (f"{ASKED[1]}, batch {batch:,}, geometric mean", shown_ratio(geometric_mean(reached)), ""),
+        ]
+        graphs = [row.floor / row.graph for row in bound if row.graph is not None]
+        if graphs:
+            lines.append((f"the same, as a graph, batch {batch:,}", shown_ratio(geometric_mean(graphs)), ""))
+        dense = [row.dense / row.tlinear for row in rows if row.batch == batch]
+        lines.append(
+            (f"dense time over tlinear's, batch {batch:,}, geometric mean", shown_ratio(geometric_mean(dense)), "")
+        )
+    return lines
 
 
 def arguments() -> argparse.Namespace:
@@ -346,6 +297,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="three layers, the two smaller batches, a third of the calls"
     )
+    parser.add_argument("--library", choices=LIBRARIES, default=LIBRARIES[0], help="whose arrays the layer has")
     parser.add_argument("--mock", action="store_true", help="array-api-strict in place of CuPy")
     options = parser.parse_args()
     if options.quick:
@@ -356,10 +308,10 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    machine, peer = Machine.found(mock=options.mock), None if options.mock else torch_machine()
-    lacking = [dtype for dtype in options.dtypes if not hasattr(machine.cp, dtype)]
+    machine, peer = find_accelerator(options.library, mock=options.mock), None if options.mock else found_peer()
+    lacking = [dtype for dtype in options.dtypes if machine.dtype(dtype) is None]
     options.dtypes = [dtype for dtype in options.dtypes if dtype not in lacking]
-    print(*(f"{machine.cp.__name__} has no {dtype}" for dtype in lacking), sep="\n", file=sys.stderr)
+    print(*(f"{machine.library.__name__} has no {dtype}" for dtype in lacking), sep="\n", file=sys.stderr)
     rows = []
     for line in (COLUMNS, ["---"] * len(COLUMNS)):
         print(markdown_row(line), flush=True)
@@ -368,7 +320,8 @@ def main() -> None:
             for row in cells(GRID[name], factorization, options, machine, peer):
                 rows.append(row)
                 print(markdown_row(row.fields()), flush=True)
-    print(f"\nOn {machine.name}, {machine.cp.__name__} {machine.cp.__version__}, by `python {' '.join(sys.argv)}`.\n")
+    library = f"{machine.library.__name__} {machine.library.__version__}"
+    print(f"\nOn {machine.name}, {library}, by `python {' '.join(sys.argv)}`.\n")
     for line in (("of the grid", "measured", "asked for"), ["---"] * 3, *summary(rows)):
         print(markdown_row(line))
 
