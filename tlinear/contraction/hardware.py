@@ -16,8 +16,9 @@ MODELS: Mapping[Hardware, CostModel] = MappingProxyType(
     {
         "cpu": CostModel(),
         # Of the order of what a data centre's GPU is sold with: 40 TFLOP/s of matrix products in single precision,
-        # 3 TB/s of memory, 50 MB of cache for all cores, and some microseconds for each launch.  A launch costs
-        # more than most chunks save, and a stack of products is one launch, however many matrices it has.
+        # 3 TB/s of memory, 50 MB of cache for all cores.  A call takes what Python and CuPy took before the GPU of an
+        # H200 had anything to do, by docs/gpu.md: more than most chunks save, and a stack of products is one call,
+        # however many matrices it has.
         "gpu": CostModel(
             small_bytes_per_second=4.0e13,
             large_bytes_per_second=1.6e14,
@@ -40,10 +41,10 @@ MODELS: Mapping[Hardware, CostModel] = MappingProxyType(
             vector_seconds=1.0e-12,
             turning_factor=1.0,
             facing_factor=1.0,
-            call_seconds=1.0e-5,
+            call_seconds=3.5e-5,
             stack_seconds=5.0e-6,
-            einsum_seconds=1.0e-5,
-            copy_call_seconds=5.0e-6,
+            einsum_seconds=2.0e-5,
+            copy_call_seconds=2.5e-5,
         ),
     }
 )
