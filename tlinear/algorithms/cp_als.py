@@ -65,7 +65,8 @@ def als_sweep(target: Target, start: Kruskal, ridge: float) -> Kruskal:
         others *= before
         solution = _solve(others, product, factors[mode] * weights, ridge)
         weights, factors[mode] = normalized(solution, factors[mode])
-        before *= gram(factors[mode])
+        if after:
+            before *= gram(factors[mode])
     inner = float(np.vdot(solution, product).real)
     own = float(np.vdot(solution, solution @ others).real)
     return Kruskal(weights, factors, target.error_by_identity(weights, factors, inner, own))
