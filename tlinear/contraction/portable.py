@@ -72,7 +72,7 @@ def _contraction(network: Network, batch_size: int, labels: tuple[Labels, Labels
     turned = bool(rows and right) and result.index(right[0]) < result.index(rows[0])
     groups = (*((shared,) if shared else ()), *loops, *((right, rows) if turned else (rows, right)))
     write, turn = _writer(network, batch_size, groups, result, space), space.turned
-    # the operator: functions of the same name do more in Python before a product begins, in CuPy several times as much
+    # the operator: the function of torch's namespace takes longer to look at the dtypes than a small product takes
     if turned:
         return lambda a, b: write(turn(met(b)) @ turn(read(a)))
     return lambda a, b: write(read(a) @ met(b))
