@@ -109,7 +109,7 @@ def weight_of(seed, shape=(16, 24)):
 
 @given(st.integers(0, 3), st.sampled_from(["cp", "tucker", "tt", "blocktt"]))
 def test_curves_hold_what_decompose_reports(seed, factorization):
-    weight, ranks = weight_of(seed), [2, 0.1, 0.3]
+    weight, ranks = weight_of(seed), [2, 0.15, 0.3]
     curves = plot.error_curves(weight, factorizations=[factorization], ranks=ranks)
     tensor = plot.as_tensor(weight, tlinear.tensorize_shape(24, 2), tlinear.tensorize_shape(16, 2))
     expected = [tlinear.decompose(tensor, factorization, rank, n_in=2) for rank in ranks]
