@@ -11,7 +11,7 @@ import numpy as np
 
 from tlinear.arrays import NUMPY, Space, find_space
 
-__all__ = ["LIBRARIES", "Accelerator", "Call", "find_accelerator"]
+__all__ = ["LIBRARIES", "WARM_UP", "Accelerator", "ByTorch", "Call", "find_accelerator"]
 
 LIBRARIES = ("cupy", "torch")
 WARM_UP, DRAWN = 3, 1024
@@ -32,8 +32,8 @@ class Accelerator:
     """
 
     library: Any
-    gemm_size: int
-    copy_bytes: int
+    gemm_size: int = GEMM_SIZE
+    copy_bytes: int = COPY_BYTES
 
     @property
     def space(self) -> Space:
@@ -148,4 +148,4 @@ def find_accelerator(library: str, *, mock: bool) -> Accelerator:
         raise SystemExit(f"{error}. Install it where there is a GPU: {extra}; or pass --mock.") from None
     if not module.cuda.is_available():
         raise SystemExit(f"{library} finds no GPU. Run this where there is one, or pass --mock.")
-    return (Accelerator if library == "cupy" else ByTorch)(module, GEMM_SIZE, COPY_BYTES)
+    return (Accelerator if library == "cupy" else ByTorch)(module)

@@ -29,7 +29,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from accelerator import LIBRARIES, Accelerator, Call, find_accelerator
+from accelerator import LIBRARIES, WARM_UP, Accelerator, ByTorch, Call, find_accelerator
 from grid import GRID, Setting, fewest_flops
 
 from tlinear import FactorizedLinear
@@ -39,7 +39,6 @@ from tlinear.contraction.plan import Plan
 BATCHES = (1024, 8192, 65536)
 DTYPES = ("float32", "float16", "bfloat16")
 MODES = ("forward", "forward+backward")
-WARM_UP = 3
 ASKED = "tltorch's time over tlinear's with the backward pass, geometric mean", "of the floor where FLOPs bound it"
 
 
@@ -165,15 +164,7 @@ def peer_contender(layer: FactorizedLinear, batch: int, dtype: str, mode: str, p
     def with_gradients() -> object:
         return torch.autograd.grad(module(x), wanted, dy)
 
-    def milliseconds(call: Call) -> float:
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        call()
-        end.record()
-        end.synchronize()
-        return start.elapsed_time(end)
-
-    return (forward if mode == "forward" else with_gradients), milliseconds
+    return (forward if mode == "forward" else with_gradients), ByTorch(torch).milliseconds
 
 
 def medians(calls: dict[str, tuple[Call, Callable[[Call], float]]], repeats: int) -> dict[str, float]:
