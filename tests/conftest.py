@@ -1,5 +1,10 @@
 """Hypothesis profiles: the default one is reproducible, `--hypothesis-profile=thorough` looks further."""
 
+import os
+
+# before NumPy is loaded, and for the workers too: there is one for each core, which two threads would fight for
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from hypothesis import HealthCheck, settings
 
 from tlinear.formats import FactorizedTensor
