@@ -318,3 +318,19 @@ def test_what_is_no_number_of_parameters_is_refused(dense_parameters):
         FactorizedLinear.from_linear(Linear(16, 10), decomposition_options=3)
     with pytest.raises(OptionError, match="auto_tensorize is of type str, but must be True or False"):
         FactorizedLinear.from_linear(Linear(16, 10), auto_tensorize="no")
+
+
+@pytest.mark.parametrize("factorization", GUARANTEED)
+def test_what_a_tolerance_cannot_heed_is_refused(factorization):
+    tensor = np.random.default_rng(0).standard_normal((3, 4, 5))
+    with pytest.raises(
+        OptionError, match=r"svd='randomized' finds .*, and tolerance=0.1 has to see all singular values"
+    ):
+        decompose(tensor, factorization, tolerance=0.1, n_in=1, svd="randomized")
+    if factorization != "tucker":
+        for direction in ("right", "cheapest", "best"):
+            with pytest.raises(
+                OptionError, match=rf"direction='{direction}' is where .* within tolerance=0.1 it starts from"
+            ):
+                decompose(tensor, factorization, tolerance=0.1, n_in=1, direction=direction)
+    assert decompose(tensor, factorization, tolerance=0.1, n_in=1, svd="qr").relative_error <= 0.1

@@ -294,3 +294,14 @@ def test_gradients_of_what_is_summed_over_an_axis_of_its_own_can_be_written_to(p
     expected = np.full((2, 4), 3, np.float32)
     expected[0, 0] = 0
     assert_same(gradient, expected, place)
+
+
+@on_every_place
+@pytest.mark.parametrize("n_samples", [4095, 4096, 5003])
+def test_the_gradient_of_the_bias_is_the_sum_of_many_samples_everywhere(place, n_samples):
+    """Of more samples than a GPU sums in one go, and of a number that stripes of them do not divide."""
+    here = Linear(2, 3, rng=0, dtype="float32")
+    layer, cotangent = here.to(place.xp, place.device), np.arange(3 * n_samples).reshape(n_samples, 3) % 61
+    dy = place.array(cotangent.astype(np.float32))
+    _, pullback = layer.vjp(place.array(np.ones((n_samples, 2), np.float32)))
+    assert_same(pullback(dy).parameters["bias"], cotangent.sum(axis=0).astype(np.float32), place)

@@ -325,3 +325,15 @@ def test_the_error_of_an_optimizer_is_told():
     with pytest.raises(OptionError, match=r"found no path for .*: RuntimeError: out of luck. Pass") as info:
         layer(np.ones(6))
     assert isinstance(info.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize(("name", "most"), [("optimal", 9), ("branch-all", 11)])
+def test_what_would_try_orders_for_hours_is_refused(name, most):
+    """A train of d cores and the input are d + 1 operands."""
+    for n_modes in (most // 2, most // 2 + 1):
+        layer = FactorizedLinear((1,) * n_modes, (2,) * (most - n_modes), factorization="tt", rank=1, rng=0)
+        with pytest.raises(
+            OptionError, match=rf"^optimize='{name}' tries the orders of {most + 1} operands .* Pass 'dp'"
+        ):
+            layer.with_options(optimize=name).plan(4)
+        assert len(layer.with_options(optimize="dp").plan(4).steps) == most

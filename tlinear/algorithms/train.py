@@ -40,7 +40,8 @@ def fit_train(
     tensor, bonds, sites, direction, svd
         See :func:`tlinear.algorithms.tt_svd.tt_svd`.
     tolerance : float, optional
-        Then the truncations are those of :func:`tlinear.algorithms.tt_svd.tt_svd_within`, from the left.
+        Then the truncations are those of :func:`tlinear.algorithms.tt_svd.tt_svd_within`, from the left, and by all
+        singular values: neither another `direction` nor ``svd="randomized"`` goes with it.
     refine : int
         At most so many sweeps of :func:`refine_train` follow.
 
@@ -58,10 +59,15 @@ def fit_train(
     >>> [core.shape for core in cores], report.n_iterations
     ([(1, 4, 2), (2, 5, 3), (3, 4, 2), (2, 5, 1)], 3)
     """
-    check_method(svd)
+    check_method(svd, tolerance)
     check_option("refine", refine, 0, integer=True)
     if direction not in ("left", "right", "cheapest", "best"):
         raise OptionError(f"direction={direction!r} is not known. Choose 'left', 'right', 'cheapest' or 'best'.")
+    if direction != "left" and tolerance is not None:
+        raise OptionError(
+            f"direction={direction!r} is where TT-SVD of given ranks starts, and within tolerance={tolerance:g} it "
+            "starts from the left. Pass a rank instead of the tolerance, or leave the direction out."
+        )
     if tolerance is None:
         cores = tt_svd(tensor, bonds, sites=sites, direction=direction, svd=svd)
     else:

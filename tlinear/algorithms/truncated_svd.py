@@ -36,8 +36,8 @@ _KRYLOV_SIZE, _KRYLOV_SHARE = 512, 40
 found sooner than all of them."""
 
 
-def check_method(svd: str) -> None:
-    """Raise :class:`OptionError` unless `svd` is one of the methods of :func:`leading_left`.
+def check_method(svd: str, tolerance: float | None = None) -> None:
+    """Raise :class:`OptionError` unless `svd` is a method of :func:`leading_left`, or of :func:`left_within`.
 
     Examples
     --------
@@ -45,6 +45,11 @@ def check_method(svd: str) -> None:
     """
     if svd not in ("auto", "qr", "randomized"):
         raise OptionError(f"svd={svd!r} is not known. Choose 'auto', 'qr' or 'randomized'.")
+    if svd == "randomized" and tolerance is not None:
+        raise OptionError(
+            f"svd='randomized' finds as many singular vectors as it is told, and tolerance={tolerance:g} has to see "
+            "all singular values. Pass a rank instead of the tolerance, or choose 'auto' or 'qr'."
+        )
 
 
 def leading_left(matrix: Array | Unfolding, rank: int, method: Method = "auto") -> Array:

@@ -22,6 +22,7 @@ from tlinear.errors import DTypeError, NonFiniteError
 __all__ = ["Foreign", "foreign_space", "is_host_device"]
 
 _FLOATING = ("real floating", "complex floating")
+_TALL, _STRIPES = 4096, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,18 @@ class Foreign(Space):
         return self.xp.zeros(shape, dtype=dtype, device=self.device)
 
     def sum(self, array: Array, axes: tuple[int, ...] | int, dtype: DType | None = None) -> Array:
-        return self.xp.sum(array, axis=axes, dtype=array.dtype if dtype is None else dtype)
+        wanted = array.dtype if dtype is None else dtype
+        if axes == 0 and array.ndim == 2 and array.shape[0] >= _TALL and self.hardware == "gpu":
+            return self._sum_of_rows(array, wanted)
+        return self.xp.sum(array, axis=axes, dtype=wanted)
+
+    def _sum_of_rows(self, array: Array, dtype: DType) -> Array:
+        """The sum over many rows, first in stripes: CuPy has a block of threads for every 32 sums, and no more."""
+        rows, columns = array.shape
+        whole = rows - rows % _STRIPES
+        stripes = self.xp.reshape(array[:whole, ...], (_STRIPES, whole // _STRIPES, columns))
+        total = self.xp.sum(self.xp.sum(stripes, axis=1, dtype=dtype), axis=0, dtype=dtype)
+        return total if whole == rows else total + self.xp.sum(array[whole:, ...], axis=0, dtype=dtype)
 
     def expanded(self, array: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
         for axis in sorted(axes):

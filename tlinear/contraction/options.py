@@ -40,10 +40,11 @@ class PlanOptions:
         whichever the cost model predicts to be faster.
     optimize : None, str, sequence of pairs, or callable
         Where the order of contraction comes from.  None compares several by the cost model.  Otherwise it is what
-        opt_einsum takes: the name of an algorithm such as ``'greedy'`` (``'optimal'`` tries every order, and ``'dp'``
-        every connected one, which may take minutes for Tucker of 20 modes); a path over the operands of
-        ``layer.plan(n).network``, the input being number 0; or an optimizer, opt_einsum's own or cotengra's.  It may
-        find another order for more samples, also one of the other implementation: an error, where that is ruled out.
+        opt_einsum takes: the name of an algorithm such as ``'greedy'`` (``'optimal'`` tries every order, of at most
+        nine operands, and ``'dp'`` every connected one, which may take minutes for Tucker of 20 modes); a path over the
+        operands of ``layer.plan(n).network``, the input being number 0; or an optimizer, opt_einsum's own or
+        cotengra's.  It may find another order for more samples, also one of the other implementation: an error, where
+        that is ruled out.
         How the intermediates lie and the size of the chunks are still chosen by the cost model.
     memory : {'auto', 'store', 'recompute'}
         In training, keep every intermediate for the backward pass, or only the input and the operands, and compute

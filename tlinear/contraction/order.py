@@ -38,6 +38,9 @@ _MANY_SAMPLES = 1 << 20
 # Of so many operands dynamic programming finds the fewest FLOPs in milliseconds.
 _FEW_OPERANDS = 8
 
+# What enumerates orders is done with so many in seconds; with each more it takes many times as long.
+_MOST_OPERANDS = {"optimal": 9, "branch-all": 11}
+
 
 def factorized_orders(network: Network, batch_size: int, search: Search | None = None) -> Iterator[Order]:
     """Candidates, each once; some may rebuild the weight.  With a `search`, the one that it finds.
@@ -176,6 +179,12 @@ def _search(
 @lru_cache(maxsize=512)
 def _found_by_name(inputs: tuple[Labels, ...], output: frozenset[Label], sizes: _Sizes, name: str | None) -> Order:
     """What an algorithm of opt_einsum finds, once for all batch sizes where no operand has a batch."""
+    if len(inputs) > _MOST_OPERANDS.get(name or "", len(inputs)):
+        raise OptionError(
+            f"optimize={name!r} tries the orders of {len(inputs)} operands one by one, of more than "
+            f"{_MOST_OPERANDS[name or '']} for minutes to years. Pass 'dp', which finds the fewest FLOPs of every "
+            "connected order, or 'auto'."
+        )
     from opt_einsum.paths import get_path_fn  # on use: with it, importing tlinear would take twice as long as NumPy
 
     find = get_path_fn(name or ("dp" if len(inputs) <= _FEW_OPERANDS else "auto"))

@@ -115,7 +115,7 @@ class TuckerTensor(FactorizedTensor):
         callback: Callback | None = None,
     ) -> tuple[dict[str, Array], Report]:
         """ST-HOSVD refined by HOOI; see :func:`tlinear.algorithms.hooi.hooi` for the options."""
-        check_method(svd)
+        check_method(svd, tolerance)
         start = None if tolerance is None else st_hosvd_within(tensor, tolerance, fixed=fixed, svd=svd)
         core, factors, report = hooi(
             tensor,
