@@ -65,7 +65,10 @@ def as_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
             "Pass numbers that numpy.asarray takes: dense, on the CPU, in a dtype that NumPy has, such as float32."
         ) from error
     if result.dtype.kind not in NUMERIC:
-        raise DTypeError(f"{name} has dtype {result.dtype}, which is not numeric. Pass real or complex numbers.")
+        raise DTypeError(
+            f"{name} has dtype {result.dtype}, which is not numeric to NumPy. Pass real or complex numbers in a dtype "
+            "that it has, such as float32."
+        )
     return result
 
 
