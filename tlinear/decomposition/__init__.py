@@ -107,8 +107,9 @@ def decompose(
         The algorithm's own: for CP `max_iterations`, `stop_tolerance`, `ridge`, `n_starts` and
         `callback`, see :func:`tlinear.algorithms.cp.cp`; for Tucker `max_iterations`, `stop_tolerance`, `svd` and
         `callback`, see :func:`tlinear.algorithms.hooi.hooi`; for TT and BlockTT `direction`, `svd` and `refine`, see
-        :func:`tlinear.algorithms.train.fit_train`.  A `callback` sees every descent: one from each start at each rank
-        that is tried, within a tolerance or a budget.
+        :func:`tlinear.algorithms.train.fit_train`.  Neither another `direction` nor ``svd="randomized"`` goes with a
+        tolerance.  A `callback` sees every descent: one from each start at each rank that is tried, within a tolerance
+        or a budget.
 
     Returns
     -------
