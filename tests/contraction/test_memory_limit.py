@@ -21,7 +21,7 @@ DTYPES = ("float16", "float32", "float64", "complex64", "complex128")
 def peak(call, allowed=math.inf):
     """The most bytes alive at once in a call whose plan is there, and what it returned.
 
-    More than is allowed is measured three times: another thread, by which a worker gets its next tests, allocates too.
+    More than is allowed is measured three times: all threads are counted, and a worker gets its next tests in another.
     """
     call()
     for _ in range(3):
