@@ -39,7 +39,7 @@ _MANY_SAMPLES = 1 << 20
 _FEW_OPERANDS = 8
 
 # What enumerates orders is done with so many in seconds; with each more it takes many times as long.
-_MOST_OPERANDS = {"optimal": 9, "branch-all": 11}
+_MOST_OPERANDS: dict[str | None, int] = {"optimal": 9, "branch-all": 11}
 
 
 def factorized_orders(network: Network, batch_size: int, search: Search | None = None) -> Iterator[Order]:
@@ -179,11 +179,11 @@ def _search(
 @lru_cache(maxsize=512)
 def _found_by_name(inputs: tuple[Labels, ...], output: frozenset[Label], sizes: _Sizes, name: str | None) -> Order:
     """What an algorithm of opt_einsum finds, once for all batch sizes where no operand has a batch."""
-    if len(inputs) > _MOST_OPERANDS.get(name or "", len(inputs)):
+    most = _MOST_OPERANDS.get(name)
+    if most is not None and len(inputs) > most:
         raise OptionError(
-            f"optimize={name!r} tries the orders of {len(inputs)} operands one by one, of more than "
-            f"{_MOST_OPERANDS[name or '']} for minutes to years. Pass 'dp', which finds the fewest FLOPs of every "
-            "connected order, or 'auto'."
+            f"optimize={name!r} tries the orders of {len(inputs)} operands one by one, of more than {most} for minutes "
+            "to years. Pass 'dp', which finds the fewest FLOPs of every connected order, or 'auto'."
         )
     from opt_einsum.paths import get_path_fn  # on use: with it, importing tlinear would take twice as long as NumPy
 
