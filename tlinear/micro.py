@@ -66,14 +66,14 @@ def blocktt(cores: Sequence[Array], n_in: int, n_out: int) -> Network:
     return [(core, [modes + k, i[k], o[k], modes + k + 1]) for k, core in enumerate(cores)]
 
 
-def contract(network: Network, out: Sequence[int]) -> Array:
+def contract(network: Network, out: Sequence[int], optimize: Any = "greedy") -> Array:
     """out[indices in `out`] = sum over every other index of the product of the operands
 
     The sum is grouped two operands at a time, which changes its cost but not its value.
     """
     names = {index: n for n, index in enumerate(sorted({index for _, indices in network for index in indices}))}
     arguments: list[Any] = [part for a, indices in network for part in (a, [names[index] for index in indices])]
-    return np.asarray(np.einsum(*arguments, [names[index] for index in out], optimize="greedy"))
+    return np.asarray(np.einsum(*arguments, [names[index] for index in out], optimize=optimize))
 
 
 def to_tensor(network: Network, d: int) -> Array:

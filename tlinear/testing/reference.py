@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -72,14 +73,43 @@ class Sum(NamedTuple):
             dtype = np.result_type(*(array.dtype for array, _ in self.arrays))
             total = np.zeros([sizes[label] for label in self.out], dtype)
         elif len(sizes) <= MOST_LABELS:
-            total = micro.contract([(array, labels) for array, labels in self.arrays], self.out)
+            total = _contract([(array, labels) for array, labels in self.arrays], tuple(self.out))
         else:  # np.einsum has no more letters: axes of size 1 do without
             arrays: micro.Network = [
                 (np.squeeze(array), [label for label in labels if sizes[label] > 1]) for array, labels in self.arrays
             ]
-            total = micro.contract(arrays, [label for label in self.out if sizes[label] > 1])
+            total = _contract(arrays, tuple(label for label in self.out if sizes[label] > 1))
             total = total.reshape([sizes[k] for k in self.out])
         return total if self.bias is None else total + self.bias
+
+
+def _contract(network: micro.Network, out: Labels) -> Array:
+    """Contract by :func:`tlinear.micro.contract`, pair by pair, in an order that is searched once for these shapes."""
+    labels, shapes = tuple(tuple(axes) for _, axes in network), tuple(array.shape for array, _ in network)
+    operands = list(network)
+    for taken, kept in _order(labels, shapes, out):
+        pair = [operands.pop(position) for position in taken]
+        operands.append((micro.contract(pair, kept, optimize=False), kept))
+    return np.asarray(operands[0][0])
+
+
+@lru_cache(maxsize=4096)
+def _order(labels: Sequence[Labels], shapes: Sequence[tuple[int, ...]], out: Labels) -> list[tuple[Labels, Labels]]:
+    """Search an order of pairwise contractions: the positions taken in each, the last first, and the labels kept."""
+    names = {label: n for n, label in enumerate(sorted({label for axes in labels for label in axes}))}
+    arguments: list[Any] = []
+    for axes, shape in zip(labels, shapes, strict=True):
+        arguments += [np.broadcast_to(0.0, shape), [names[label] for label in axes]]
+    _, *path = np.einsum_path(*arguments, [names[label] for label in out], optimize="greedy")[0]
+    steps, rest = [], list(labels)
+    for positions in path:
+        taken = tuple(sorted(positions, reverse=True))
+        pair = {label for position in taken for label in rest.pop(position)}
+        needed = {label for axes in (*rest, out) for label in axes}
+        kept = tuple(sorted(pair & needed)) if rest else out
+        steps.append((taken, kept))
+        rest.append(kept)
+    return steps
 
 
 def sums_of(case: Case, result: str, convention: Convention = "adjoint") -> list[Sum]:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tlinear.testing.case import Case
-from tlinear.testing.mutants.registry import Arrays, mutant, right, wide
+from tlinear.testing.mutants.registry import Arrays, mutant, right, right_result, wide
 
 __all__: list[str] = []
 
@@ -15,13 +15,15 @@ __all__: list[str] = []
 @mutant("the bias is not added")
 def bias_dropped(case: Case) -> Arrays:
     results = right(case)
-    return results if case.bias is None else results | {"y": right(case.without_bias())["y"]}
+    return results if case.bias is None else results | {"y": right_result(case.without_bias(), "y")}
 
 
 @mutant("the bias is added twice")
 def bias_added_twice(case: Case) -> Arrays:
     results = right(case)
-    return results if case.bias is None else results | {"y": right(case.with_arrays({"bias": 2 * case.bias}))["y"]}
+    return (
+        results if case.bias is None else results | {"y": right_result(case.with_arrays({"bias": 2 * case.bias}), "y")}
+    )
 
 
 @mutant("the bias runs along the batch instead of the output")
@@ -29,7 +31,7 @@ def bias_along_the_batch(case: Case) -> Arrays:
     results = right(case)
     if case.bias is None or not case.batch_shape:
         return results
-    plain = right(case.without_bias())["y"]
+    plain = right_result(case.without_bias(), "y")
     n = math.prod(case.batch_shape)
     along = np.resize(case.bias, (*case.bias.shape[:-1], n))
     return results | {"y": plain + along.reshape(*case.bias.shape[:-1], *case.batch_shape, 1)}

@@ -9,7 +9,15 @@ import numpy as np
 
 from tlinear.testing.case import Case
 from tlinear.testing.mutants.misreadings import first_only
-from tlinear.testing.mutants.registry import Arrays, bonds_of, mutant, operand_gradients, parameter_gradients, right
+from tlinear.testing.mutants.registry import (
+    Arrays,
+    bonds_of,
+    mutant,
+    operand_gradients,
+    parameter_gradients,
+    right,
+    right_result,
+)
 
 __all__: list[str] = []
 
@@ -85,7 +93,7 @@ def gradients_miss_the_next_operand(case: Case) -> Arrays:
     results, names = right(case), list(case.operands)
     for name, following in itertools.pairwise(names):
         other = case.with_arrays({following: np.ones_like(case.operands[following])})
-        results[f"d{name}"] = right(other)[f"d{name}"]
+        results[f"d{name}"] = right_result(other, f"d{name}")
     return results
 
 
@@ -98,5 +106,5 @@ def gradients_of_the_first_rank(case: Case) -> Arrays:
             for other, axes in case.labels.items()
             if other != name
         }
-        results[f"d{name}"] = right(case.with_arrays(others))[f"d{name}"]
+        results[f"d{name}"] = right_result(case.with_arrays(others), f"d{name}")
     return results

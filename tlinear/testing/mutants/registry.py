@@ -25,6 +25,7 @@ __all__ = [
     "parameter_gradients",
     "read_otherwise",
     "right",
+    "right_result",
     "wide",
     "with_conjugate_operands",
 ]
@@ -59,14 +60,26 @@ def right(case: Case) -> Arrays:
     >>> sorted(right(case))
     ['dtensor', 'dx', 'y']
     """
-    return dict(_right(case))
+    return {name: right_result(case, name) for name in case.results}
+
+
+@lru_cache(maxsize=2048)
+def right_result(case: Case, name: str) -> Array:
+    """Compute one result of a case, in its dtype.
+
+    Examples
+    --------
+    >>> case = Case("dense", (2,), (1,), {"tensor": np.ones((2, 1))}, x=np.ones((3, 2)), dy=np.ones((3, 1)))
+    >>> right_result(case, "dx")[0]
+    array([1., 1.])
+    """
+    with np.errstate(over="ignore"):
+        return reference(_widened(case), name).astype(case.dtype)
 
 
 @lru_cache(maxsize=128)
-def _right(case: Case) -> Arrays:
-    exact = case.map(wide)
-    with np.errstate(over="ignore"):
-        return {name: reference(exact, name).astype(case.dtype) for name in case.results}
+def _widened(case: Case) -> Case:
+    return case.map(wide)
 
 
 MUTANTS: list[Mutant] = []

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tlinear.testing.case import Case
-from tlinear.testing.mutants.registry import Arrays, mutant, right
+from tlinear.testing.mutants.registry import Arrays, mutant, right, right_result
 
 __all__: list[str] = []
 
@@ -32,7 +32,7 @@ def jvp_with_bias(case: Case) -> Arrays:
     if case.tangents is None or case.bias is None:
         return right(case)
     moved = case.with_arrays({"tangent.bias": case.tangents["bias"] + case.bias})
-    return right(case) | {"jvp": right(moved)["jvp"]}
+    return right(case) | {"jvp": right_result(moved, "jvp")}
 
 
 @mutant("the jvp is y of all tangents at once")
@@ -40,7 +40,7 @@ def jvp_is_not_linear(case: Case) -> Arrays:
     if case.tangents is None:
         return right(case)
     moved = replace(case.with_arrays(case.tangents), tangents=None)
-    return right(case) | {"jvp": right(moved)["y"]}
+    return right(case) | {"jvp": right_result(moved, "y")}
 
 
 def _with_tangents(case: Case, still: list[str]) -> Arrays:
@@ -48,4 +48,4 @@ def _with_tangents(case: Case, still: list[str]) -> Arrays:
     if case.tangents is None:
         return right(case)
     zeros = {f"tangent.{name}": np.zeros_like(case.tangents[name]) for name in still if name in case.tangents}
-    return right(case) | {"jvp": right(case.with_arrays(zeros))["jvp"]}
+    return right(case) | {"jvp": right_result(case.with_arrays(zeros), "jvp")}

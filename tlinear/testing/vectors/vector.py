@@ -95,4 +95,5 @@ class Vector:
         return self.case.map(in_fractions) if self.bits is None else self.case
 
     def _rounded(self, name: str) -> Array:
-        return np.asarray(reference(self._exact, name)).astype(self.case.dtype)
+        # the sign of a zero depends on the order of the sum, and is left out
+        return np.asarray(reference(self._exact, name) + 0).astype(self.case.dtype)
