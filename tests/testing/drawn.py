@@ -10,6 +10,17 @@ from tlinear.testing.check import drawn
 from tlinear.testing.strategies import cases
 
 
+_drawn_before = {}
+
+
+def drawn_once(strategy, n, seed):
+    """The cases of a seed, drawn once for all tests: drawing them takes longer than judging them."""
+    key = (repr(strategy), n, seed)  # the representation of a strategy says what it draws
+    if key not in _drawn_before:
+        _drawn_before[key] = drawn(strategy, n, seed)
+    return list(_drawn_before[key])
+
+
 @lru_cache
 def some_cases(n=80, seed=0, **options):
     return tuple(drawn(cases(**options), n, seed))

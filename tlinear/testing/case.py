@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, TypeAlias
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -16,10 +16,12 @@ from tlinear.errors import ShapeError
 from tlinear.formats import find_format
 from tlinear.ranks.rules import Rank
 
-__all__ = ["Case", "Results"]
+__all__ = ["Case", "Results", "remembered"]
 
 Shape: TypeAlias = tuple[int, ...]
 Results: TypeAlias = Mapping[str, Any]
+_Rest = ParamSpec("_Rest")
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,3 +253,30 @@ class Case:
         if tangents is not None:
             tangents = {name: arrays.get(f"tangent.{name}", array) for name, array in tangents.items()}
         return replace(self, operands=operands, x=x, dy=dy, bias=bias, tangents=tangents)
+
+
+def remembered(function: Callable[Concatenate[Case, _Rest], _Found]) -> Callable[Concatenate[Case, _Rest], _Found]:
+    """Remember the values of a function of a case, whose arrays do not change, for as long as the case lives.
+
+    Examples
+    --------
+    >>> @remembered
+    ... def n_entries(case):
+    ...     print("counted")
+    ...     return case.x.size
+    >>> case = Case("dense", (2,), (1,), {"tensor": np.ones((2, 1))}, x=np.ones((3, 2)), dy=np.ones((3, 1)))
+    >>> n_entries(case), n_entries(case)
+    counted
+    (6, 6)
+    """
+
+    @wraps(function)
+    def looked_up(case: Case, /, *args: _Rest.args, **kwargs: _Rest.kwargs) -> _Found:
+        known: dict[Any, Any] = case.__dict__.setdefault("_remembered", {})
+        key = (function.__module__, function.__qualname__, args, tuple(sorted(kwargs.items())))
+        if key not in known:
+            known[key] = function(case, *args, **kwargs)
+        found: _Found = known[key]
+        return found
+
+    return looked_up

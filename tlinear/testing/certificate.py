@@ -16,12 +16,11 @@ p is 53 for float64, 24 for float32, 11 for float16 and for TF32, 8 for bfloat16
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 
 from tlinear.arrays import Array
-from tlinear.testing.case import Case
+from tlinear.testing.case import Case, remembered
 from tlinear.testing.reference import Sum, sums_of
 
 __all__ = ["bits_of", "is_certified", "largest_magnitude"]
@@ -46,7 +45,7 @@ def is_certified(case: Case, result: str, bits: int) -> bool:
     return bits_of(case, result) <= bits
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def bits_of(case: Case, result: str) -> float:
     """The fewest bits with which a result is certified; infinite where not all numbers are whole."""
     sums = sums_of(case, result)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from tlinear.arrays import Array
 from tlinear.errors import OptionError
 from tlinear.testing.arithmetic import Arithmetic, arithmetic_of
 from tlinear.testing.bound import Bound, bound_of
-from tlinear.testing.case import Case
+from tlinear.testing.case import Case, remembered
 from tlinear.testing.certificate import is_certified
 from tlinear.testing.exact import first_difference, is_exact
 from tlinear.testing.reference import Convention, reference, sums_of, widened
@@ -141,14 +140,14 @@ def _judge_one(case: Case, name: str, value: Any, rules: Rules) -> Verdict:
     return verdict
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _certified(case: Case, name: str, convention: Convention) -> Array:
     """What a certified result must be; remembered, for a case is often judged again."""
     wide = case.map(lambda array: array.astype(np.complex128 if array.dtype.kind == "c" else np.float64))
     return reference(wide, name, convention).astype(case.dtype)
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _expected(case: Case, name: str, rules: Rules) -> tuple[Array, Bound | None]:
     """What a result is in wider arithmetic, and how far it may be off; remembered, too."""
     wide = widened(case)

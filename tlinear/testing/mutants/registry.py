@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 
 from tlinear.arrays import Array
 from tlinear.contraction.network import BATCH
-from tlinear.testing.case import Case
+from tlinear.testing.case import Case, remembered
 from tlinear.testing.exact import is_exact
 from tlinear.testing.reference import reference
 
@@ -63,7 +62,7 @@ def right(case: Case) -> Arrays:
     return {name: right_result(case, name) for name in case.results}
 
 
-@lru_cache(maxsize=2048)
+@remembered
 def right_result(case: Case, name: str) -> Array:
     """Compute one result of a case, in its dtype.
 
@@ -77,7 +76,7 @@ def right_result(case: Case, name: str) -> Array:
         return reference(_widened(case), name).astype(case.dtype)
 
 
-@lru_cache(maxsize=128)
+@remembered
 def _widened(case: Case) -> Case:
     return case.map(wide)
 
