@@ -13,7 +13,14 @@ from own_formats import KroneckerTensor, TensorRing
 import tlinear
 from tlinear import plot
 from tlinear.cli import main
-from tlinear.errors import FactorizationError, MissingDependencyError, NetworkError, OptionError, ShapeError
+from tlinear.errors import (
+    FactorizationError,
+    MissingDependencyError,
+    NetworkError,
+    NonFiniteError,
+    OptionError,
+    ShapeError,
+)
 from tlinear.formats import FORMATS
 
 OWN = {"ring": TensorRing, "kronecker": KroneckerTensor}
@@ -178,6 +185,8 @@ def test_what_cannot_be_drawn_is_said():
         plot.draw_network(tlinear.Linear(4, 4, rng=0))
     with pytest.raises(ShapeError, match=r"\(2, 2\).*\(4, 4\)"):
         plot.bond_spectra(np.ones((2, 2)), tlinear.TTTensor.random((4,), (4,), rank=1, rng=0))
+    with pytest.raises(NonFiniteError, match=r"tensor of shape \(4, 4\) holds 1 entries"):
+        plot.bond_spectra(np.diag([1.0, 2.0, 3.0, np.inf]), tlinear.TTTensor.random((4,), (4,), rank=1, rng=0))
     with pytest.raises(FactorizationError, match="cp"):
         plot.bond_spectra(np.ones((4, 4, 4)), tlinear.CPTensor.random((4, 4), (4,), rank=1, rng=0))
     with pytest.raises(ShapeError, match=r"\(16, 24\).*\(16, 25\)"):

@@ -12,6 +12,7 @@ import numpy as np
 
 from tlinear.algorithms.descent import EXACT
 from tlinear.algorithms.fallbacks import fallback
+from tlinear.algorithms.lapack import FAILURES, eigh
 from tlinear.arrays import Array
 from tlinear.ranks.rules import Bonds
 
@@ -99,7 +100,7 @@ def allocate_chain(
         return start
     try:
         found = _search(tensor, start, min(limit, _cost(tensor.shape, (1, *most, 1))), most)
-    except np.linalg.LinAlgError:  # what cannot be tried is not proposed
+    except FAILURES:  # what cannot be tried is not proposed
         fallback("ranks in proportion to the sizes, after the eigenvectors of a trial had failed")
         return start
     return found if found != start and error(found) < least else start
@@ -119,10 +120,10 @@ def _truncation(matrix: Array) -> _Truncation:
     """From the eigenvectors of the smaller Gram matrix; the norms are those of the rows themselves."""
     m, n = matrix.shape
     if m <= n:
-        left = np.linalg.eigh(matrix @ matrix.conj().T)[1][:, ::-1]
+        left = eigh(matrix @ matrix.conj().T)[1][:, ::-1]
         right = left.conj().T @ matrix
         return _Truncation(left, right, np.square(np.linalg.norm(right, axis=1)))
-    rows = np.linalg.eigh(matrix.conj().T @ matrix)[1][:, ::-1]
+    rows = eigh(matrix.conj().T @ matrix)[1][:, ::-1]
     left = matrix @ rows
     norms = np.linalg.norm(left, axis=0)
     return _Truncation(left / np.where(norms > 0.0, norms, 1.0), (rows * norms).conj().T, np.square(norms))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tlinear.algorithms.fallbacks import fallback
+from tlinear.algorithms.lapack import FAILURES, eig, least_squares
 from tlinear.algorithms.truncated_svd import leading_subspace
 from tlinear.arrays import Array
 
@@ -84,8 +85,8 @@ def cp_gevd(tensor: Array, rank: int) -> Iterator[list[Array]]:
     for numerator, denominator in _quotients(slices):
         try:
             vectors = _eigenvectors(numerator, denominator)
-            rows = np.linalg.lstsq(vectors, within.reshape(rank, -1))[0]
-        except np.linalg.LinAlgError:
+            rows = least_squares(vectors, within.reshape(rank, -1))
+        except FAILURES:
             fallback("an algebraic start passed over, whose quotient of slices was singular")
             # a singular denominator says nothing about another
             continue
@@ -125,7 +126,7 @@ def _quotients(slices: Array) -> Iterator[tuple[Array, Array]]:
 
 def _eigenvectors(first: Array, second: Array) -> Array:
     """Those of ``first second^-1``, with the conjugate pairs of real matrices in their real and imaginary parts."""
-    values, vectors = np.linalg.eig(np.linalg.solve(second.T, first.T).T)
+    values, vectors = eig(np.linalg.solve(second.T, first.T).T)
     if first.dtype.kind != "c" and np.iscomplexobj(vectors):
         vectors = np.where(values.imag < 0.0, vectors.imag, vectors.real)
     return np.asarray(vectors)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tlinear.algorithms.lapack import refuse_non_finite
 from tlinear.algorithms.report import Report
 from tlinear.arrays import Array, Space
 from tlinear.errors import DecompositionError, DeviceError
@@ -93,6 +94,7 @@ def _svd(matrix: Array, space: Space) -> tuple[Array, Array, Array]:
             f"{space.library} has no singular value decomposition. Cross explicitly with tlinear.arrays.to_numpy, and "
             "with `.to(...)` of the result."
         )
+    refuse_non_finite(matrix.shape, bool(space.xp.all(space.xp.isfinite(matrix))))
     try:
         u, values, vh = svd(matrix, full_matrices=False)
     except (RuntimeError, ValueError, ArithmeticError) as error:

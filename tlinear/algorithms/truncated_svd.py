@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tlinear.algorithms.fallbacks import fallback
+from tlinear.algorithms.lapack import FAILURES, eigh, svd
 from tlinear.algorithms.unfolding import Unfolding
 from tlinear.arrays import Array
-from tlinear.errors import DecompositionError, OptionError
+from tlinear.errors import OptionError
 
 __all__ = ["Method", "check_method", "leading_left", "leading_of_gram", "leading_subspace", "left_within"]
 
@@ -188,7 +189,7 @@ def left_within(matrix: Array | Unfolding, error: float, method: Method = "auto"
     m, n = unfolding.shape
     if method == "auto" and m * n > _SMALL and m <= n:
         with _OrByAnSVD():
-            values, vectors = np.linalg.eigh(unfolding.gram())
+            values, vectors = eigh(unfolding.gram())
             tails = np.cumsum(np.maximum(values, 0.0))[::-1]
             margin = 30.0 * _EPS * m * math.sqrt(n) * float(values[-1])
             surely, perhaps = (int(np.count_nonzero(tails > error**2 + by)) for by in (margin, -margin))
@@ -210,7 +211,7 @@ class _OrByAnSVD(suppress):
     """Go on after what is inside, where LAPACK fails in it."""
 
     def __init__(self) -> None:
-        super().__init__(np.linalg.LinAlgError)
+        super().__init__(*FAILURES)
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> bool:
         fails = super().__exit__(kind, *rest)
@@ -280,7 +281,7 @@ def _leading_eigenvectors(gram: Array, rank: int) -> tuple[Array, Array]:
     """At least `rank` eigenvalues of a Gram matrix, descending, and the eigenvectors of the first `rank`."""
     size = len(gram)
     found = _krylov(gram, rank) if size >= _KRYLOV_SIZE and _KRYLOV_SHARE * rank <= size else None
-    values, vectors = np.linalg.eigh(gram) if found is None else found
+    values, vectors = eigh(gram) if found is None else found
     return values[::-1], np.ascontiguousarray(vectors[:, : -rank - 1 : -1])
 
 
@@ -310,7 +311,7 @@ def _krylov(gram: Array, rank: int, *, tolerance: float = 1e-8) -> tuple[Array, 
         image[:, n : n + width] = block
         end = n + width
         if (end // width) % 2 == 0 and end > 8 * width:
-            values, vectors = np.linalg.eigh(basis[:, :end].conj().T @ image[:, :end])
+            values, vectors = eigh(basis[:, :end].conj().T @ image[:, :end])
             inside = float(np.sum(values[-rank:]))
             if inside - before <= tolerance * (total - inside):
                 return values, basis[:, :end] @ vectors[:, -rank:]
@@ -326,7 +327,7 @@ def _randomized(unfolding: Unfolding, rank: int) -> Array:
     for _ in range(2):
         half = unfolding.project(np.linalg.qr(basis)[0]).reshape(width, n)
         basis = _times(unfolding, np.linalg.qr(half.conj().T)[0])
-    left, _, _ = np.linalg.svd(basis, full_matrices=False)
+    left, _, _ = svd(basis)
     return np.ascontiguousarray(left[:, :rank])
 
 
@@ -336,28 +337,5 @@ def _randomized(unfolding: Unfolding, rank: int) -> Array:
 def _left_svd(unfolding: Unfolding) -> tuple[Array, Array]:
     """Left singular vectors and singular values; of a wide matrix by way of its small triangle."""
     m, n = unfolding.shape
-    return _svd(unfolding.triangle().conj().T if n > m else unfolding.matrix())
-
-
-def _svd(matrix: Array) -> tuple[Array, Array]:
-    """By divide and conquer (gesdd), or should that fail, by QR iteration (gesvd), which is slower and surer.
-
-    SciPy is loaded for the second only: it may bring a BLAS of its own, and where two thread
-    pools take turns, each waits for the other's idle threads.
-    """
-    try:
-        left, values, _ = np.linalg.svd(matrix, full_matrices=False)
-        return left, values
-    except np.linalg.LinAlgError:
-        from scipy import linalg
-
-        fallback("a singular value decomposition by gesvd, after gesdd had failed")
-    try:
-        left, values, _ = linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd", check_finite=False)
-        return left, values
-    except linalg.LinAlgError as error:
-        raise DecompositionError(
-            f"LAPACK's gesdd and gesvd both failed on a matrix of shape {matrix.shape}, "
-            f"norm {np.linalg.norm(matrix):.3g}. Rescale or perturb the weight slightly, and report the matrix: "
-            "this should not happen."
-        ) from error
+    left, values, _ = svd(unfolding.triangle().conj().T if n > m else unfolding.matrix())
+    return left, values

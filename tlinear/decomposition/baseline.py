@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tlinear.algorithms import lapack
 from tlinear.algorithms.report import relative_error
 from tlinear.algorithms.scaling import exponent_of, times_power_of_two
 from tlinear.arrays import Array, check_finite, to_inexact
 from tlinear.decomposition.calibration import Calibration
-from tlinear.errors import DecompositionError, OptionError, ShapeError
+from tlinear.errors import OptionError, ShapeError
 from tlinear.shapes import is_integer
 
 __all__ = ["LowRank", "is_quick", "low_rank_baseline", "singular_values", "truncation_error"]
@@ -92,22 +92,13 @@ def low_rank_baseline(matrix: ArrayLike, n_parameters: int, *, calibration: Any 
 def singular_values(matrix: Array) -> Array:
     """Those of a matrix times a power of two that takes its entries near 1, the largest first."""
     wide = np.dtype(np.complex128 if matrix.dtype.kind == "c" else np.float64)
-    return np.asarray(_lapack(np.linalg.svd, times_power_of_two(matrix, -exponent_of(matrix), wide), compute_uv=False))
+    return lapack.singular_values(times_power_of_two(matrix, -exponent_of(matrix), wide))
 
 
 def truncation_error(values: Array, rank: int) -> float:
     """The relative error of the best matrix of this rank, from the singular values; 0 of a matrix of zeros."""
     norm = float(np.linalg.norm(values))
     return float(np.linalg.norm(values[rank:])) / norm if norm > 0.0 else 0.0
-
-
-def _lapack(call: Callable[..., Any], matrix: Array, **options: Any) -> Any:
-    try:
-        return call(matrix, **options)
-    except np.linalg.LinAlgError as error:
-        raise DecompositionError(
-            f"LAPACK failed on a matrix of shape {matrix.shape}. Rescale or perturb the weight slightly."
-        ) from error
 
 
 def _output_error(weight: Array, rank: int, calibration: Calibration) -> float:
@@ -121,7 +112,7 @@ def _output_error(weight: Array, rank: int, calibration: Calibration) -> float:
     if calibration.is_zero:
         return 0.0
     root = np.linalg.cholesky(calibration.metric()).conj().T
-    left, values, right = _lapack(np.linalg.svd, root @ m, full_matrices=False)
+    left, values, right = lapack.svd(root @ m)
     kept = np.linalg.solve(root, left[:, :rank] * values[:rank]) @ right[:rank]
     return calibration.relative_output_error(m.astype(dtype), kept)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tlinear.algorithms.descent import Callback
 from tlinear.algorithms.hosvd import mode_product
+from tlinear.algorithms.lapack import eigh
 from tlinear.algorithms.quasi_newton import evened_out, quasi_newton
 from tlinear.algorithms.scaling import times_power_of_two
 from tlinear.arrays import Array
@@ -125,7 +126,7 @@ class Weighed:
         metric = self.metric.reshape(*sides, *sides)
         for k in range(n_in):
             both = [n_in if axis == k else axis for axis in range(n_in)]
-            values, vectors = np.linalg.eigh(np.einsum(metric, [*range(n_in), *both], [k, n_in]))
+            values, vectors = eigh(np.einsum(metric, [*range(n_in), *both], [k, n_in]))
             root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
             tensor = mode_product(tensor, root, k)
         return self.work.of(np.ascontiguousarray(tensor))

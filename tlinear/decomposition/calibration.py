@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.algorithms.descent import Callback, check_callback, check_option
+from tlinear.algorithms.lapack import eigh
 from tlinear.algorithms.scaling import exponent_of, times_power_of_two
 from tlinear.arrays import Array, check_finite, to_inexact
 from tlinear.errors import CalibrationError, ShapeError
@@ -247,7 +248,7 @@ def _check_semidefinite(c: Array, rounding: float) -> None:
     try:
         np.linalg.cholesky(c + rounding * np.eye(len(c)))
     except np.linalg.LinAlgError:
-        values = np.linalg.eigvalsh(c)
+        values, _ = eigh(c)
         largest = float(np.max(np.abs(values)))
         raise CalibrationError(
             f"second_moment of shape {c.shape} is not positive semidefinite: its eigenvalues range from "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tlinear.arrays import Array, to_inexact
+from tlinear.arrays import Array, check_finite, to_inexact
 from tlinear.contraction.network import Label, Network
 from tlinear.decomposition.baseline import singular_values, truncation_error
 from tlinear.errors import FactorizationError, ShapeError
@@ -75,6 +75,8 @@ def bond_spectra(tensor: ArrayLike, factorized: FactorizedTensor) -> tuple[Spect
     ------
     ShapeError
         When the shapes are not the same.
+    NonFiniteError
+        When an entry of the tensor is NaN or infinite.
     FactorizationError
         When the format has no bond that can be cut.
 
@@ -93,6 +95,7 @@ def bond_spectra(tensor: ArrayLike, factorized: FactorizedTensor) -> tuple[Spect
         raise ShapeError(
             f"tensor has shape {source.shape}, but the factorized one {factorized.shape}. Pass its source."
         )
+    check_finite(source, "tensor")
     network = factorized.network
     bonds = factorized.bond_labels(network.n_in, network.n_modes - network.n_in)
     cuts = [(label, side) for label in bonds if (side := _smaller_side(network, label)) is not None]

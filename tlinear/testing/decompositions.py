@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from tlinear.algorithms.lapack import singular_values
 from tlinear.arrays import Array, DType
 from tlinear.formats import find_format
 from tlinear.ranks.rules import Rank
@@ -47,7 +48,7 @@ def error_bounds(weight: Array, name: str, in_shape: Shape, out_shape: Shape, bo
     """
     tails, sizes = [], []
     for rank, unfolding in zip(bonds, _unfoldings(weight, name, in_shape, out_shape), strict=True):
-        values = np.linalg.svd(unfolding, compute_uv=False)
+        values = singular_values(unfolding)
         tails.append(float(np.linalg.norm(values[rank:])))
         sizes.append(unfolding.size)
     rounding = _SMALL_CONSTANT * len(sizes) * max(sizes, default=1) * float(np.linalg.norm(weight))
