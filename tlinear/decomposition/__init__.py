@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.algorithms.fallbacks import noting_fallbacks
-from tlinear.arrays import NUMPY, Array, as_parameter, largest_part, space_of
-from tlinear.arrays import check_finite as refuse_non_finite
+from tlinear.arrays import NUMPY, as_parameter, check_finite, space_of
 from tlinear.decomposition.baseline import LowRank, low_rank_baseline
 from tlinear.decomposition.calibrated import fit_calibrated
 from tlinear.decomposition.calibration import Calibration
@@ -21,7 +19,7 @@ from tlinear.decomposition.elsewhere import check_elsewhere, decompose_elsewhere
 from tlinear.decomposition.fitting import Fitting
 from tlinear.decomposition.result import Decomposition, Origin
 from tlinear.decomposition.tolerance import fit_within
-from tlinear.errors import DecompositionError, FactorizationError, NonFiniteError, OptionError, RankError, ShapeError
+from tlinear.errors import FactorizationError, OptionError, RankError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.formats.rank_rules import rank_rules
 from tlinear.randomness import to_generator
@@ -46,7 +44,6 @@ def decompose(
     max_rank: Any = None,
     fixed_modes: Sequence[int] = (),
     dense_parameters: int | None = None,
-    check_finite: bool = True,
     rng: np.random.Generator | int | None = 0,
     **options: Any,
 ) -> Decomposition:
@@ -99,8 +96,6 @@ def decompose(
         Limits of the ranks, see :func:`tlinear.resolve_rank`.
     dense_parameters : int, optional
         What a budget is a fraction of; the number of entries of the tensor unless given.
-    check_finite : bool
-        Whether to look for NaN and infinity first.  If not, those that are there end in an error after the work.
     rng : int, Generator or None
         Passed to :func:`numpy.random.default_rng`.  The default gives the same result every time.
     **options
@@ -127,7 +122,7 @@ def decompose(
     ShapeError
         For a 0-d or empty tensor, or an `n_in` that does not split its modes.
     NonFiniteError
-        When an entry is NaN or infinite.
+        When an entry is NaN or infinite; that is looked for before any work.
     CalibrationError
         When the calibration is a square array that might be a second moment; see :class:`Calibration`.
     RankError, FactorizationError, OptionError
@@ -163,7 +158,7 @@ def decompose(
             f"A tensor of shape {tuple(source.shape)} has nothing to factorize. Pass one with modes and entries."
         )
     if space is NUMPY:
-        largest = refuse_non_finite(source, "tensor") if check_finite else largest_part(source)
+        largest = check_finite(source, "tensor")
     else:
         check_elsewhere(space, {"tolerance": tolerance, "calibration": calibration, **options})
     _check_split(cls, source.shape, n_in)
@@ -187,8 +182,7 @@ def decompose(
     work = Fitting(cls, source, n_in, rules, to_generator(rng), options, largest)
     inputs = None if calibration is None else _inputs(calibration, source.shape, n_in, tolerance)
     with noting_fallbacks() as fallbacks:
-        call = partial(_decomposed, work, rank, tolerance, allocation, inputs)
-        result = call() if check_finite else _or_error(call, source)
+        result = _decomposed(work, rank, tolerance, allocation, inputs)
     return result.made_from(Origin(source, inputs), tuple(fallbacks))
 
 
@@ -205,22 +199,6 @@ def _decomposed(
     if inputs is not None:
         return fit_calibrated(work, inputs, bonds, limit)
     return work.decomposition(work.fit(bonds if limit is None else work.allocate(bonds, limit)))
-
-
-def _or_error(call: Callable[[], Decomposition], source: Array) -> Decomposition:
-    """The result of a source that may hold NaN or infinity, if it is finite."""
-    cause: Exception | None = None
-    with np.errstate(all="ignore"):
-        try:
-            result = call()
-            if np.isfinite(result.relative_error):
-                return result
-        except (np.linalg.LinAlgError, DecompositionError, ArithmeticError, ValueError) as error:
-            cause = error
-    refuse_non_finite(source, "tensor")
-    if cause is not None:
-        raise cause
-    raise NonFiniteError(f"The decomposition of a finite tensor of shape {source.shape} is not finite. Rescale it.")
 
 
 def _inputs(calibration: Any, shape: Sequence[int], n_in: int | None, tolerance: Any) -> Calibration:
