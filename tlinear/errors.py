@@ -20,6 +20,7 @@ __all__ = [
     "OptionError",
     "ParameterError",
     "ProgramError",
+    "RangeError",
     "RankError",
     "ShapeError",
     "StateError",
@@ -66,6 +67,10 @@ class DeviceError(TLinearError, TypeError):
 
 class NonFiniteError(TLinearError, ValueError):
     """An array to be decomposed holds NaN or infinity."""
+
+
+class RangeError(TLinearError, OverflowError):
+    """Numbers are larger than the dtype that they are to be kept in can hold."""
 
 
 class CalibrationError(TLinearError, ValueError):

@@ -16,6 +16,7 @@ from tlinear.arrays import (
     DType,
     Space,
     adopt_inexact,
+    as_dtype,
     as_numpy,
     as_parameter,
     bring,
@@ -390,5 +391,5 @@ def uniform(shape: tuple[int, ...], in_features: int, dtype: DTypeLike | None, r
     wanted, bound = parameter_dtype(dtype or np.float64), 1.0 / math.sqrt(in_features)
     if wanted.kind == "c":
         real, imag = rng.uniform(-bound, bound, (2, *shape)) / math.sqrt(2.0)
-        return np.asarray(real + 1j * imag).astype(wanted)
-    return rng.uniform(-bound, bound, shape).astype(wanted)
+        return as_dtype(np.asarray(real + 1j * imag), wanted)
+    return as_dtype(rng.uniform(-bound, bound, shape), wanted)

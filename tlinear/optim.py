@@ -84,7 +84,8 @@ class SGD:
                 gradient = gradient + self.weight_decay * space.astype(theta, gradient.dtype)
             v = self.momentum * state.velocity[name] + gradient
             velocity[name] = v
-            updated[name] = _less(theta, self.learning_rate * v, space)
+            moved = space.astype(theta, v.dtype) - self.learning_rate * v
+            updated[name] = space.match_dtype(moved, theta.dtype)
         return updated, SGDState(velocity)
 
 
@@ -158,13 +159,15 @@ class Adam:
             step = m / (1.0 - self.beta1**t)
             step /= root
             step *= self.learning_rate
-            decayed = theta * (1.0 - self.learning_rate * self.weight_decay) if self.weight_decay else theta
-            mean[name], square[name], updated[name] = m, v, _less(decayed, step, space)
+            decayed = space.astype(theta, step.dtype)
+            if self.weight_decay:
+                decayed = decayed * (1.0 - self.learning_rate * self.weight_decay)
+            mean[name], square[name], updated[name] = m, v, space.match_dtype(decayed - step, theta.dtype)
         return updated, AdamState(t, mean, square)
 
 
 def _zeros(array: Array, *, real: bool = False) -> Array:
-    """The state of one parameter: of float16 in float32, where neither epsilon nor a small square vanishes."""
+    """The state of one parameter: of half precision in float32, where neither epsilon nor a small square vanishes."""
     if not hasattr(array, "shape") or not space_of(array).is_inexact(array.dtype):
         raise DTypeError(
             f"A parameter of type {type(array).__name__} and dtype {getattr(array, 'dtype', 'unknown')} cannot be "
@@ -180,11 +183,6 @@ def _like(gradient: Array, state: Array, space: Space) -> Array:
     if space.is_complex(own.dtype) and not space.is_complex(state.dtype):
         raise DTypeError(f"A gradient of dtype {own.dtype} for a real parameter. Pass its real part.")
     return space.astype(own, state.dtype)
-
-
-def _less(theta: Array, step: Array, space: Space) -> Array:
-    """A parameter moved back by a step, computed in the dtype of that, and rounded to its own."""
-    return space.match_dtype(space.astype(theta, step.dtype) - step, theta.dtype)
 
 
 def _keep_as_floats(optimiser: SGD | Adam, limits: Mapping[str, float]) -> None:

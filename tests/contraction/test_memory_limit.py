@@ -5,6 +5,7 @@ import math
 import re
 import tracemalloc
 
+import ml_dtypes
 import numpy as np
 import pytest
 from cases import FACTORIZATIONS, IMPLEMENTATIONS, integers, laid_out, weights
@@ -12,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlinear import FactorizedLinear
+from tlinear.arrays import inexact_dtype
 from tlinear.contraction import search
 from tlinear.errors import MemoryLimitError
 
-DTYPES = ("float16", "float32", "float64", "complex64", "complex128")
+DTYPES = ("float16", ml_dtypes.bfloat16, "float32", "float64", "complex64", "complex128")
 
 
 def peak(call, allowed=math.inf):
@@ -86,7 +88,7 @@ def limited_calls(draw):
     batch = draw(st.one_of(st.integers(1, 300), st.tuples(st.integers(1, 20), st.integers(1, 20))))
     shape = batch if isinstance(batch, tuple) else (batch,)
     x = laid_out(draw, integers(rng, (*shape, layer.in_features), x_dtype))
-    dtype = np.result_type(x, weight.dtype, *([] if bias is None else [bias]))
+    dtype = inexact_dtype(x.dtype, weight.dtype, *([] if bias is None else [bias.dtype]))
     dy = laid_out(draw, integers(rng, (*shape, layer.out_features), dtype))
     return layer, x, dy
 

@@ -2,13 +2,14 @@
 
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
 
 import tlinear
 from tlinear.arrays import to_numpy
-from tlinear.errors import DeviceError, DTypeError
+from tlinear.errors import DeviceError, DTypeError, MissingDependencyError
 
 from .bounds import gamma
 from .cases import FORMATS
@@ -145,9 +146,23 @@ def test_the_bias_is_that_of_the_module_unless_it_is_dropped():
     assert compress(module, bias=False).bias is None
 
 
-def test_a_module_in_bfloat16_is_refused_and_the_remedy_in_the_message_works():
+def test_a_module_in_bfloat16_is_read_and_what_comes_of_it_crosses_back():
     module = torch_linear(torch.bfloat16)
-    with pytest.raises(DTypeError, match=r"torch\.bfloat16.* in a dtype that NumPy has, such as float32"):
+    layer = compress(module)
+    assert layer.weight.dtype == layer.bias.dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(layer.bias.astype(np.float32), module.bias.detach().float().numpy())
+    there = layer.to(torch)
+    assert there.weight.dtype == there.bias.dtype == torch.bfloat16
+    x = torch.linspace(-1, 1, 48).reshape(3, 16).to(torch.bfloat16)
+    np.testing.assert_array_equal(to_numpy(there(x)), layer(to_numpy(x)))
+    for name, parameter in there.to(np).parameters().items():
+        np.testing.assert_array_equal(parameter, layer.parameters()[name])
+
+
+def test_a_module_in_bfloat16_is_refused_without_ml_dtypes_and_the_remedies_work(monkeypatch):
+    module = torch_linear(torch.bfloat16)
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(MissingDependencyError, match=r"bfloat16 needs ml_dtypes, but .*pip install '\.\[files\]'"):
         compress(module)
     assert compress(module.to(torch.float32)).weight.dtype == np.float32
 
@@ -169,8 +184,7 @@ def test_layer_of_tensors_takes_half_precision_that_numpy_has_not():
     gradients = pullback(torch.ones(3, 2, dtype=torch.bfloat16))
     assert y.dtype == gradients.x.dtype == gradients.parameters["weight.tensor"].dtype == torch.bfloat16
     assert torch.all(y == 512)
-    with pytest.raises(DTypeError, match=r"torch\.bfloat16.* such as float32"):
-        to_numpy(y)
+    np.testing.assert_array_equal(to_numpy(y), np.full((3, 2), 512, ml_dtypes.bfloat16))
 
 
 def test_a_module_without_storage_is_refused_by_the_name_of_its_device():

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tlinear.arrays.bfloat16 import is_bfloat16
 from tlinear.arrays.foreign import Foreign, foreign_space, is_host_device
-from tlinear.arrays.host import NUMERIC, Array, as_numpy
+from tlinear.arrays.host import FLOATING, NUMERIC, Array, as_numpy
 from tlinear.arrays.space import NUMPY, Space
 from tlinear.errors import DeviceError, DTypeError
 
@@ -54,7 +55,7 @@ def adopt(array: Any, space: Space, name: str, where: str) -> Array:
     DTypeError
         When it is not numeric.
     """
-    if space is NUMPY and type(array) is np.ndarray and array.dtype.kind in NUMERIC:
+    if space is NUMPY and type(array) is np.ndarray and array.dtype.num in NUMERIC:
         return array
     there = space_of(array)
     if there is not space:
@@ -74,7 +75,7 @@ def adopt(array: Any, space: Space, name: str, where: str) -> Array:
 
 def adopt_inexact(array: Any, space: Space, name: str, where: str) -> Array:
     """The same with integers and booleans promoted to the default floating dtype: what a parameter may be."""
-    if space is NUMPY and type(array) is np.ndarray and array.dtype.kind in "fc" and array.dtype.isnative:
+    if space is NUMPY and type(array) is np.ndarray and array.dtype.num in FLOATING and array.dtype.isnative:
         return array
     own = adopt(array, space, name, where)
     return space.astype(own, space.inexact_dtype(own.dtype))
@@ -180,12 +181,22 @@ def bring(array: Array, space: Space) -> Array:
         host = to_numpy(array)
         if space is NUMPY:
             return host.copy()
+        if is_bfloat16(host.dtype):
+            return _bfloat16_there(host, space)
         return space.xp.asarray(np.array(host, order="C"), device=space.device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DeviceError(
             f"An array of dtype {array.dtype} on {there} cannot be brought to {space}: {str(error).rstrip('.')}. "
             "Cast it to a dtype that is there, such as float32, before it crosses."
         ) from error
+
+
+def _bfloat16_there(host: Array, space: Space) -> Array:
+    """NumPy's bfloat16 as that of another library, to which float32 crosses."""
+    own = getattr(space.xp, "bfloat16", None)
+    if own is None:
+        raise TypeError(f"{space.library} has no bfloat16")
+    return space.xp.astype(space.xp.asarray(host.astype(np.float32, order="C"), device=space.device), own)
 
 
 def find_space(where: Any, device: Any, present: Space) -> Space:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tlinear.arrays.host import Array, DType, parameter_dtype
+from tlinear.arrays.host import FLOATING, Array, DType, parameter_dtype
+from tlinear.arrays.limits import Limits
 from tlinear.arrays.space import Space
 from tlinear.errors import DTypeError, NonFiniteError
 
@@ -98,9 +99,11 @@ class Foreign(Space):
     def astype(self, array: Array, dtype: DType) -> Array:
         return array if array.dtype == dtype else self.xp.astype(array, dtype)
 
-    def exponents(self, dtype: DType) -> int:
-        limits = self.xp.finfo(dtype)
-        return int(min(math.frexp(float(limits.max))[1], -math.frexp(float(limits.smallest_normal))[1]))
+    def limits(self, dtype: DType) -> Limits:
+        known = self.xp.finfo(dtype)
+        powers = (math.frexp(float(n))[1] for n in (known.smallest_normal, known.max, known.eps))
+        minexp, maxexp, epsexp = powers
+        return Limits(minexp - 1, maxexp, 1 - epsexp)
 
     def _own_dtype(self, dtype: DTypeLike) -> DType:
         """The dtype of this library that has this name, or that is this one."""
@@ -188,9 +191,7 @@ class Foreign(Space):
 
     def largest_part(self, array: Array) -> float:
         """The largest of the absolute values of all real and imaginary parts, on the host."""
-        xp = self.xp
-        parts = (xp.real(array), xp.imag(array)) if self.is_complex(array.dtype) else (array,)
-        return max(float(xp.max(xp.abs(part))) for part in parts)
+        return max(float(self.xp.max(self.xp.abs(part))) for part in self._parts(array))
 
     def check_finite(self, array: Array, name: str) -> Any:
         """Raise :class:`NonFiniteError`, if any entry is not finite; whether one is, comes to the host."""
@@ -200,11 +201,34 @@ class Foreign(Space):
                 "first: no factorization of them has a meaning."
             )
 
-    def times_power_of_two(self, array: Array, exponent: int, dtype: DType) -> Array:
+    def span(self, array: Array) -> tuple[float, float]:
+        """Both on the host."""
+        xp, sizes = self.xp, [self.xp.abs(part) for part in self._parts(array)]
+        largest = max(float(xp.max(size)) for size in sizes)
+        return largest, min(float(xp.min(xp.where(size > 0, size, xp.max(size)))) for size in sizes)
+
+    def peaks(self, array: Array, axes: tuple[int, ...]) -> Array:
+        xp = self.xp
+        parts = [xp.abs(part) for part in self._parts(array)]
+        largest = [xp.max(part, axis=axes) for part in parts] if axes else parts
+        return largest[0] if len(largest) == 1 else xp.maximum(*largest)
+
+    def times_power_of_two(self, array: Array, exponent: int | Array, dtype: DType) -> Array:
         """``2^exponent array`` in `dtype`: two factors, so that each is a number."""
+        wide = self.astype(array, self.single_dtype(self.xp.result_type(array.dtype, dtype)))
         half = exponent // 2
-        wide = self.astype(array, self.xp.result_type(array.dtype, dtype))
-        return self.astype(wide * 2.0**half * 2.0 ** (exponent - half), dtype)
+        for powers in (half, exponent - half):
+            wide = wide * (2.0**powers if isinstance(powers, int) else self._powers_of_two(powers, wide.dtype))
+        return self.astype(wide, dtype)
+
+    def _powers_of_two(self, exponents: Array, dtype: DType) -> Array:
+        """Of integers of NumPy's, in the real dtype of `dtype`."""
+        there = self.plan_dtype(self.real_dtype(dtype))
+        return self.xp.asarray(np.ldexp(there.type(1), exponents), device=self.device)
+
+    def _parts(self, array: Array) -> tuple[Array, ...]:
+        """The real and the imaginary parts, or the array itself where it is real."""
+        return (self.xp.real(array), self.xp.imag(array)) if self.is_complex(array.dtype) else (array,)
 
     def norm(self, array: Array) -> float:
         """The Frobenius norm, on the host."""
@@ -245,7 +269,10 @@ def _inexact(space: Foreign, dtypes: frozenset[DType]) -> DType:
 @lru_cache(maxsize=256)
 def _plan_dtype(space: Foreign, dtype: DType) -> DType:
     bits = space.xp.finfo(dtype).bits  # of a complex number, those of each part
-    return np.dtype(f"complex{2 * bits}") if space.is_complex(dtype) else np.dtype(f"float{bits}")
+    found = np.dtype(f"complex{2 * bits}") if space.is_complex(dtype) else np.dtype(f"float{bits}")
+    if found.num not in FLOATING:  # of the name of another package's
+        raise TypeError(f"NumPy has no {found.name}")
+    return found
 
 
 @lru_cache(maxsize=256)

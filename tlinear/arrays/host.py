@@ -7,27 +7,36 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from tlinear.arrays.bfloat16 import find_bfloat16, is_bfloat16, promote, round_to_bfloat16
+from tlinear.arrays.limits import limits_of
 from tlinear.errors import DTypeError, NonFiniteError
 
 __all__ = [
     "Array",
     "DType",
+    "as_dtype",
     "as_numpy",
     "check_finite",
     "compute_dtype",
     "contiguous",
     "inexact_dtype",
+    "is_inexact",
     "largest_part",
     "match_dtype",
     "parameter_dtype",
+    "peaks",
+    "span",
     "times_power_of_two",
 ]
 
 Array: TypeAlias = NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
 
-NUMERIC = "biufc"
-"""The kinds of dtypes that numbers have."""
+FLOATING = frozenset(np.dtype(char).num for char in np.typecodes["AllFloat"])
+"""NumPy's real and complex floating dtypes by number; a kind may be that of another package's dtype too."""
+
+NUMERIC = FLOATING | {np.dtype(char).num for char in "?" + np.typecodes["AllInteger"]}
+"""All of NumPy's dtypes that numbers have."""
 
 _BLOCK = 2**17
 
@@ -48,7 +57,7 @@ def as_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
     >>> as_numpy([1.0, 2.0]).dtype
     dtype('float64')
     """
-    if type(array) is np.ndarray and array.dtype.kind in NUMERIC:
+    if type(array) is np.ndarray and (array.dtype.num in NUMERIC or is_bfloat16(array.dtype)):
         return array
     if isinstance(array, np.ma.MaskedArray):
         raise DTypeError(f"{name} is a masked array, whose mask would be lost. Pass array.filled(value) instead.")
@@ -57,19 +66,44 @@ def as_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
         method = getattr(source, name_of_method, None)
         source = method() if callable(method) else source
     try:
-        result = np.asarray(source)
+        result = _read(source)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DTypeError(
             f"{name} of type {type(array).__name__} (dtype {getattr(array, 'dtype', 'unknown')}, device "
             f"{getattr(array, 'device', 'unknown')}) cannot be read as a NumPy array: {str(error).rstrip('.')}. "
             "Pass numbers that numpy.asarray takes: dense, on the CPU, in a dtype that NumPy has, such as float32."
         ) from error
-    if result.dtype.kind not in NUMERIC:
-        raise DTypeError(
-            f"{name} has dtype {result.dtype}, which is not numeric to NumPy. Pass real or complex numbers in a dtype "
-            "that it has, such as float32."
-        )
+    if result.dtype.num not in NUMERIC and not is_bfloat16(result.dtype):
+        raise DTypeError(f"{name} has dtype {result.dtype}, {_what_to_pass_for(result.dtype)}")
     return result
+
+
+def _read(source: Any) -> Array:
+    """What NumPy makes of `source`; a bfloat16 that is another library's comes by way of float32."""
+    dtype = getattr(source, "dtype", None)
+    if isinstance(dtype, np.dtype) or not str(dtype).endswith("bfloat16"):
+        return np.asarray(source)
+    import array_api_compat as compat
+
+    xp = compat.array_namespace(source)
+    return round_to_bfloat16(np.asarray(xp.astype(source, xp.float32)), find_bfloat16())
+
+
+def _what_to_pass_for(dtype: DType) -> str:
+    """Why nothing is computed with arrays of this dtype, and the way out."""
+    if dtype.type is np.void and dtype.fields is None:
+        return (
+            "which is bytes without a meaning: numpy.load gives such for a dtype that is not NumPy's own. Say which it "
+            "was: pass array.view(ml_dtypes.bfloat16), if it was bfloat16."
+        )
+    package = dtype.type.__module__.partition(".")[0]
+    if package != "numpy":
+        single = "complex64" if "complex" in dtype.name else "float32"
+        return (
+            f"a dtype of {package} in which nothing is computed. Pass array.astype('{single}'), and if its numbers are "
+            "codes, times the scale that they were divided by."
+        )
+    return "which is not numeric to NumPy. Pass real or complex numbers in a dtype that it has, such as float32."
 
 
 def inexact_dtype(*dtypes: DType) -> DType:
@@ -84,10 +118,15 @@ def inexact_dtype(*dtypes: DType) -> DType:
     """
     result = dtypes[0]
     if dtypes.count(result) != len(dtypes):
-        result = np.result_type(*dtypes)
-    if result.kind not in "fc":
-        return np.dtype(np.float64)
+        result = promote(dtypes) if any(map(is_bfloat16, dtypes)) else np.result_type(*dtypes)
+    if result.num not in FLOATING:
+        return result if is_bfloat16(result) else np.dtype(np.float64)
     return result if result.isnative else result.newbyteorder("=")
+
+
+def is_inexact(dtype: DType) -> bool:
+    """Whether it is a real or complex floating dtype, as parameters have."""
+    return dtype.num in FLOATING or is_bfloat16(dtype)
 
 
 def parameter_dtype(dtype: DTypeLike, source: DType | None = None) -> DType:
@@ -104,12 +143,14 @@ def parameter_dtype(dtype: DTypeLike, source: DType | None = None) -> DType:
     dtype('float32')
     """
     try:
-        wanted = np.dtype(dtype)
+        wanted = find_bfloat16() if isinstance(dtype, str) and dtype == "bfloat16" else np.dtype(dtype)
     except TypeError as error:
         raise DTypeError(f"dtype={dtype!r} is not a dtype that NumPy has. Pass one, such as 'float32'.") from error
-    if wanted.kind not in "fc":
-        raise DTypeError(f"dtype={wanted} cannot hold parameters. Pass a real or complex floating dtype.")
-    if source is not None and source.kind == "c" and wanted.kind == "f":
+    if not is_inexact(wanted):
+        raise DTypeError(
+            f"dtype={wanted} cannot hold parameters. Pass a real or complex floating dtype of NumPy's, or 'bfloat16'."
+        )
+    if source is not None and source.kind == "c" and wanted.kind != "c":
         raise DTypeError(
             f"dtype={wanted} cannot hold {source} without losing its imaginary part. Pass a complex dtype."
         )
@@ -117,8 +158,15 @@ def parameter_dtype(dtype: DTypeLike, source: DType | None = None) -> DType:
 
 
 def compute_dtype(dtype: DType) -> DType:
-    """The dtype to accumulate in: float32 for float16, otherwise `dtype` itself."""
-    return np.dtype(np.float32) if dtype.char == "e" else dtype
+    """The dtype to accumulate in: float32 for float16 and bfloat16, otherwise `dtype` itself."""
+    return np.dtype(np.float32) if dtype.char == "e" or dtype.kind == "V" else dtype
+
+
+def as_dtype(array: Array, dtype: DType) -> Array:
+    """`array` in `dtype`, rounded once and in the order of its axes; itself, if it has that dtype."""
+    if array.dtype == dtype:
+        return array
+    return round_to_bfloat16(array, dtype) if dtype.kind == "V" else array.astype(dtype, order="C")
 
 
 def match_dtype(array: Array, dtype: DType) -> Array:
@@ -131,7 +179,11 @@ def match_dtype(array: Array, dtype: DType) -> Array:
         return array
     if array.dtype.kind == "c" and dtype.kind != "c":
         array = array.real
-    return array.astype(dtype, copy=False)
+    return _rounded(array, dtype)
+
+
+def _rounded(array: Array, dtype: DType) -> Array:
+    return round_to_bfloat16(array, dtype) if dtype.kind == "V" else array.astype(dtype, copy=False)
 
 
 def contiguous(array: Array) -> Array:
@@ -161,27 +213,61 @@ def largest_part(array: Array) -> Any:
         flat = part.ravel(order="K")
         for start in range(0, flat.size, _BLOCK):
             block = flat[start : start + _BLOCK]
+            block = block.astype(np.float32) if block.dtype.kind == "V" else block
             largest = np.maximum(largest, np.maximum(block.max(), -block.min()))
     return largest
 
 
-def times_power_of_two(array: Array, exponent: int, dtype: DType) -> Array:
-    """``2^exponent array`` in `dtype`, rounded only once: the product is taken in the wider of both dtypes."""
-    wide = array.astype(np.result_type(array.dtype, dtype), copy=False)
+def span(array: Array) -> tuple[Any, Any]:
+    """The largest and the smallest, but for zero, of the absolute values of all real and imaginary parts.
+
+    Examples
+    --------
+    >>> span(np.array([0.0, 3 - 4j]))
+    (np.float64(4.0), np.float64(3.0))
+    """
+    sizes = [np.abs(part) for part in _parts(array)]
+    largest = max(np.max(size) for size in sizes)
+    return largest, min(np.min(size, initial=largest, where=size > 0) for size in sizes)
+
+
+def peaks(array: Array, axes: tuple[int, ...]) -> Array:
+    """The :func:`largest_part` over these axes.
+
+    Examples
+    --------
+    >>> peaks(np.array([[3 - 4j, 1j]]), (0,))
+    array([4., 1.])
+    """
+    return np.asarray(np.maximum.reduce([np.max(np.abs(part), axis=axes) for part in _parts(array)]))
+
+
+def _parts(array: Array) -> tuple[Array, ...]:
+    """The real and the imaginary parts in a dtype that is computed in, or the array itself where it is real."""
+    wide = array.astype(compute_dtype(array.dtype), copy=False)
+    return (wide.real, wide.imag) if wide.dtype.kind == "c" else (wide,)
+
+
+def times_power_of_two(array: Array, exponent: int | Array, dtype: DType) -> Array:
+    """``2^exponent array`` in `dtype`, rounded only once: the product is taken in the wider of both dtypes.
+
+    The exponents may be an array that is broadcast to the other.
+    """
+    wide = array.astype(compute_dtype(inexact_dtype(array.dtype, dtype)), copy=False)
     if wide.dtype.kind == "c":
         scaled = np.empty(wide.shape, wide.dtype)
         _scale(wide.real, exponent, scaled.real)
         _scale(wide.imag, exponent, scaled.imag)
     else:
         scaled = _scale(wide, exponent)
-    return scaled.astype(dtype, copy=False)
+    return _rounded(scaled, dtype)
 
 
-def _scale(array: Array, exponent: int, out: Array | None = None) -> Array:
+def _scale(array: Array, exponent: int | Array, out: Array | None = None) -> Array:
     """A product where the power is a normal number of the dtype: a function that is called for each entry is slower."""
-    limits = np.finfo(array.dtype)
-    if limits.minexp <= exponent < limits.maxexp:
-        return np.asarray(np.multiply(array, np.ldexp(limits.dtype.type(1), exponent), out=out))
+    limits = limits_of(array.dtype)
+    if isinstance(exponent, int) and limits.minexp <= exponent < limits.maxexp:
+        return np.asarray(np.multiply(array, np.ldexp(array.dtype.type(1), exponent), out=out))
     return np.asarray(np.ldexp(array, exponent, out=out))
 
 

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 
 from tlinear.arrays import host
 from tlinear.arrays.host import Array, DType
+from tlinear.arrays.limits import Limits, limits_of
 
 __all__ = ["NUMPY", "Space"]
 
@@ -76,8 +77,23 @@ class Space:
         def largest_part(self, array: Array) -> Any:
             """See :func:`tlinear.arrays.host.largest_part`."""
 
-        def times_power_of_two(self, array: Array, exponent: int, dtype: DType) -> Array:
+        def peaks(self, array: Array, axes: tuple[int, ...]) -> Array:
+            """See :func:`tlinear.arrays.host.peaks`."""
+
+        def span(self, array: Array) -> tuple[Any, Any]:
+            """See :func:`tlinear.arrays.host.span`."""
+
+        def times_power_of_two(self, array: Array, exponent: int | Array, dtype: DType) -> Array:
             """See :func:`tlinear.arrays.host.times_power_of_two`."""
+
+        def is_inexact(self, dtype: DType) -> bool:
+            """See :func:`tlinear.arrays.host.is_inexact`."""
+
+        def astype(self, array: Array, dtype: DType) -> Array:
+            """See :func:`tlinear.arrays.host.as_dtype`."""
+
+        def limits(self, dtype: DType) -> Limits:
+            """See :func:`tlinear.arrays.limits.limits_of`."""
 
         def check_finite(self, array: Array, name: str) -> Any:
             """See :func:`tlinear.arrays.host.check_finite`."""
@@ -106,7 +122,12 @@ class Space:
         single_dtype = staticmethod(host.compute_dtype)
         match_dtype = staticmethod(host.match_dtype)
         parameter_dtype = staticmethod(host.parameter_dtype)
+        is_inexact = staticmethod(host.is_inexact)
+        astype = staticmethod(host.as_dtype)
+        limits = staticmethod(limits_of)
         largest_part = staticmethod(host.largest_part)
+        peaks = staticmethod(host.peaks)
+        span = staticmethod(host.span)
         times_power_of_two = staticmethod(host.times_power_of_two)
         check_finite = staticmethod(host.check_finite)
         contiguous = staticmethod(host.contiguous)
@@ -129,19 +150,6 @@ class Space:
     def is_complex(self, dtype: DType) -> bool:
         """Whether numbers of this dtype have imaginary parts."""
         return dtype.kind == "c"
-
-    def is_inexact(self, dtype: DType) -> bool:
-        """Whether it is a real or complex floating dtype, as parameters have."""
-        return dtype.kind in "fc"
-
-    def astype(self, array: Array, dtype: DType) -> Array:
-        """`array` in `dtype`; itself, if it has that."""
-        return array if array.dtype == dtype else array.astype(dtype, order="C")
-
-    def exponents(self, dtype: DType) -> int:
-        """Up to which power of two, and down to that of the inverse, there are numbers of full precision."""
-        limits = np.finfo(dtype)
-        return int(min(limits.maxexp, -limits.minexp))
 
     # ------------------------------------------------------------ arrays
 
@@ -209,7 +217,7 @@ class Space:
 
     def norm(self, array: Array) -> float:
         """The Frobenius norm."""
-        return float(np.linalg.norm(array))
+        return float(np.linalg.norm(host.as_dtype(array, host.compute_dtype(array.dtype))))
 
 
 NUMPY = Space(np, "cpu")

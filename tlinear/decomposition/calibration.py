@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from tlinear.algorithms.descent import Callback, check_callback, check_option
 from tlinear.algorithms.lapack import eigh
 from tlinear.algorithms.scaling import exponent_of, times_power_of_two
-from tlinear.arrays import Array, check_finite, to_inexact
+from tlinear.arrays import Array, check_finite, compute_dtype, limits_of, to_inexact
 from tlinear.errors import CalibrationError, ShapeError
 
 __all__ = ["Calibration"]
@@ -230,7 +230,7 @@ def _second_moment(second_moment: Any) -> tuple[Array, float]:
         )
     check_finite(c, "second_moment")
     dtype = np.dtype(np.complex128 if c.dtype.kind == "c" else np.float64)
-    rounding = max(_EPS, float(np.finfo(c.dtype).eps))
+    rounding = max(_EPS, 2.0 ** -limits_of(c.dtype).nmant)
     allowed = _rounding_of(c)
     c = times_power_of_two(c, -exponent_of(c), dtype)
     if _asymmetry(c) > allowed:
@@ -259,13 +259,18 @@ def _check_semidefinite(c: Array, rounding: float) -> None:
 
 def _asymmetry(x: Array) -> float:
     """The largest difference of a square matrix from its adjoint, relative to its largest entry."""
+    x = x.astype(compute_dtype(x.dtype), copy=False)
     largest = float(np.max(np.abs(x)))
     return float(np.max(np.abs(x - x.conj().T))) / largest if largest > 0.0 else 0.0
 
 
 def _rounding_of(x: Array) -> float:
-    """What the asymmetry of a product ``X^H X`` may come to: two sums of n products, each in another order."""
-    return 4.0 * len(x) * float(np.finfo(x.dtype).eps)
+    """What the asymmetry of a product ``X^H X`` may come to: two sums of n products, each in another order.
+
+    Those of half precision are accumulated in single, and then rounded.
+    """
+    own, summed = (2.0 ** -limits_of(dtype).nmant for dtype in (x.dtype, compute_dtype(x.dtype)))
+    return 4.0 * len(x) * summed + (own if own > summed else 0.0)
 
 
 def _is_multiple_of_identity(x: Array) -> bool:
