@@ -26,6 +26,7 @@ from tlinear.contraction.network import Label, Labels, Network
 from tlinear.errors import ShapeError
 from tlinear.formats.fields import is_tuple, numbered, operand_fields, split_fields
 from tlinear.formats.initialization import random_operands
+from tlinear.formats.narrowing import narrowed
 from tlinear.formats.rank_rules import check_n_layers, rank_rules
 from tlinear.formats.reconstruction import reconstruct
 from tlinear.named_arrays import check_same_names, check_same_shapes
@@ -374,16 +375,15 @@ class FactorizedTensor(ABC):
         return self.space.ordered(matrix, (1, 0))
 
     def astype(self, dtype: DTypeLike) -> Self:
-        """The same tensor with every operand in `dtype`.
+        """The same tensor with every operand in `dtype`; out of its range, they give powers of two to each other.
 
         Raises
         ------
-        DTypeError
-            When `dtype` is not real or complex floating, or would drop imaginary parts.
+        DTypeError, RangeError
+            When `dtype` is not real or complex floating, or would drop imaginary parts; when it cannot hold the tensor.
         """
-        wanted, space = self.space.parameter_dtype(dtype, self.dtype), self.space
-        cast = {name: space.copy(space.astype(array, wanted)) for name, array in self.operands.items()}
-        return self.with_operands(cast)
+        wanted = self.space.parameter_dtype(dtype, self.dtype)
+        return self.with_operands(narrowed(self.operands, self.network.inputs, wanted, self.space))
 
     def to(self, where: Any, device: Any = None) -> Self:
         """The same tensor with every operand copied to another array library or device.

@@ -7,7 +7,7 @@ from collections.abc import Container
 
 import numpy as np
 
-from tlinear.arrays import Array, DType
+from tlinear.arrays import Array, DType, as_dtype, largest_part, limits_of
 from tlinear.contraction.network import Network
 from tlinear.errors import OptionError
 
@@ -73,5 +73,9 @@ def _normal(shape: tuple[int, ...], std: float, dtype: DType, rng: np.random.Gen
     """Independent Gaussians of mean 0 and ``E|z|^2 = std^2``, the same numbers for a seed in every real dtype."""
     if dtype.kind == "c":
         real, imag = rng.standard_normal((2, *shape))
-        return np.asarray((real + 1j * imag) * (std / math.sqrt(2.0))).astype(dtype)
-    return (rng.standard_normal(shape) * std).astype(dtype)
+        drawn = np.asarray((real + 1j * imag) * (std / math.sqrt(2.0)))
+    else:
+        drawn = np.asarray(rng.standard_normal(shape) * std)
+    if dtype != drawn.dtype:
+        limits_of(dtype).check(f"An operand of standard deviation {std:g}", largest_part(drawn), dtype)
+    return as_dtype(drawn, dtype)

@@ -11,15 +11,23 @@ from tlinear.contraction.execute import contract
 from tlinear.contraction.network import Network
 from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import cached_plan
+from tlinear.formats.balance import Meetings
 
 __all__ = ["reconstruct"]
+
+_REMEDY = "Take the factorized tensor to a dtype of wider range with astype first"
 
 
 def reconstruct(network: Network, operands: Sequence[Array], dtype: DType, space: Space = NUMPY) -> Array:
     """The result of a network without an input, in `dtype`, in an array of its own.
 
     What comes between may be out of range though the result is not: the operands are then brought near 1
-    by powers of two, which is exact, and the result back.
+    by powers of two, each slice to the size of those that it meets, which is exact, and the result back.
+
+    Raises
+    ------
+    RangeError
+        When an entry of the result is larger than `dtype` can hold.
 
     Examples
     --------
@@ -32,15 +40,22 @@ def reconstruct(network: Network, operands: Sequence[Array], dtype: DType, space
     options, plan_dtype = PlanOptions("factorized"), space.plan_dtype(work)
     plan = cached_plan(network, options, "forward", 1, plan_dtype, space.hardware).on(space)
     arrays = [space.astype(array, work) for array in operands]
-    exponents = [exponent_above(space.largest_part(array)) for array in arrays]
     # the largest that a sum over all labels of products of some operands can be, and the smallest such product
-    reach = sum(map(abs, exponents)) + math.log2(math.prod(n for _, n in network.label_sizes)) + len(arrays)
+    sizes = (abs(exponent_above(space.largest_part(array))) for array in arrays)
+    reach = sum(sizes) + math.log2(math.prod(n for _, n in network.label_sizes)) + len(arrays)
     shape = network.shape(network.output)
-    if reach < space.exponents(work):
+    limits, of_work = space.limits(dtype), space.limits(work)
+    if reach < min(of_work.maxexp, -of_work.minexp):
         result = contract(plan, arrays)
+        if work != dtype:
+            limits.check("The dense tensor", space.largest_part(result), dtype, remedy=_REMEDY)
         if any(space.share_memory(result, array) for array in operands):
             result = space.copy(result)
         return space.reshape(space.contiguous(space.astype(result, dtype)), shape)
-    times = space.times_power_of_two
-    near_one = [times(array, -e, work) for array, e in zip(arrays, exponents, strict=True)]
-    return space.reshape(space.contiguous(times(contract(plan, near_one), sum(exponents), dtype)), shape)
+    times, named = space.times_power_of_two, dict(zip(network.names, arrays, strict=True))
+    meetings = Meetings.of(named, dict(zip(network.names, network.inputs, strict=True)), space)
+    gauges, exponent = meetings.balanced(0)
+    gauged = meetings.of_entries(gauges)
+    near_one = contract(plan, [times(array, gauged[name], work) for name, array in named.items()])
+    limits.check("The dense tensor", space.largest_part(near_one), dtype, exponent, remedy=_REMEDY)
+    return space.reshape(space.contiguous(times(near_one, exponent, dtype)), shape)
