@@ -79,7 +79,7 @@ def measured(x, matrix, result):
 def problem(factorization, tensor, n_in, calibration):
     cls = find_format(factorization)
     rules = rank_rules(cls, tensor.shape[:n_in], tensor.shape[n_in:])
-    work = Fitting(cls, tensor, n_in, rules, np.random.default_rng(0), {}, largest_part(tensor))
+    work = Fitting(cls, tensor, n_in, rules, np.random.default_rng(0), {}, largest_part(tensor), tensor.dtype)
     return work, Weighed(work, calibration)
 
 

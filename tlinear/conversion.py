@@ -51,14 +51,14 @@ def factorize(
     space = dense.space
     for name, array in dense.parameters().items():
         space.check_finite(array, name)
-    kept = _kept_dtype(dtype, dense.weight.dtype, space)
-    matrix = space.zeros((math.prod(in_shape), math.prod(out_shape)), kept)
-    matrix[: dense.in_features, : dense.out_features] = space.turned(space.astype(dense.weight, kept))
+    matrix = space.zeros((math.prod(in_shape), math.prod(out_shape)), dense.weight.dtype)
+    matrix[: dense.in_features, : dense.out_features] = space.turned(dense.weight)
     asked = {
         "factorization": find_format(factorization),
         "rank": "same" if rank is None and tolerance is None else rank,
         "tolerance": tolerance,
         "dense_parameters": math.prod(dense.weight.shape),
+        "dtype": _kept_dtype(dtype, dense.weight.dtype, space),
         "rng": rng,
         **_options(options),
     }
@@ -83,11 +83,20 @@ def factorize(
 
 
 def copied_bias(dense: Linear, dtype: DTypeLike | None) -> Array | None:
-    """A copy of the bias, in `dtype`."""
+    """A copy of the bias, in `dtype`.
+
+    Raises
+    ------
+    DTypeError, RangeError
+        When `dtype` would drop imaginary parts; when entries are larger than it can hold.
+    """
     if dense.bias is None:
         return None
-    space = dense.space
-    return space.copy(space.astype(dense.bias, _kept_dtype(dtype, dense.bias.dtype, space)))
+    bias, space = dense.bias, dense.space
+    kept = _kept_dtype(dtype, bias.dtype, space)
+    if kept != bias.dtype:
+        space.limits(kept).check("bias", space.largest_part(bias), kept)
+    return space.copy(space.astype(bias, kept))
 
 
 def _check_tensorization(tensorization: Any, free: tuple[bool, bool], asked: Mapping[str, Any]) -> None:
@@ -147,7 +156,7 @@ def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:
         raise OptionError(f"decomposition_options={given!r} must be a dict, such as {{'max_iterations': 50}}.")
     options = dict(given or {})
     own = {"tensor", "factorization", "rank", "tolerance", "allocation", "calibration", "n_in"}
-    own |= {"dense_parameters", "rng"}
+    own |= {"dense_parameters", "dtype", "rng"}
     taken = sorted(own & set(options))
     if taken:
         raise OptionError(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tlinear.arrays import Array, DType, largest_part, times_power_of_two
+from tlinear.arrays import Array, largest_part, times_power_of_two
 
-__all__ = ["exponent_above", "exponent_of", "norm_of", "share_exponent", "times_power_of_two"]
+__all__ = ["exponent_above", "exponent_of", "norm_of", "times_power_of_two"]
 
 _BLOCK = 2**17
 """Entries that are widened at a time."""
@@ -30,22 +29,6 @@ def exponent_above(number: Any) -> int:
     (4, 0)
     """
     return int(np.frexp(number)[1])
-
-
-def share_exponent(operands: Mapping[str, Array], exponent: int, dtype: DType) -> dict[str, int]:
-    """The powers of two that the operands are multiplied by, `exponent` in all.
-
-    The first takes everything, unless its entries would overflow in `dtype`, or lose digits
-    because they become subnormal; what is too much for it goes to the next.
-    """
-    limits, shares = np.finfo(dtype), dict.fromkeys(operands, 0)
-    for name, operand in operands.items():
-        size = exponent_of(operand)
-        most, least = limits.maxexp - 1 - size, min(0, limits.minexp + limits.nmant - size)
-        shares[name] = min(max(exponent, least), most)
-        exponent -= shares[name]
-    shares[name] += exponent
-    return shares
 
 
 def norm_of(array: Array) -> float:

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from tlinear.algorithms.fallbacks import noting_fallbacks
-from tlinear.arrays import NUMPY, as_parameter, check_finite, space_of
+from tlinear.arrays import NUMPY, Array, DType, Space, as_parameter, check_finite, space_of
 from tlinear.decomposition.baseline import LowRank, low_rank_baseline
 from tlinear.decomposition.calibrated import fit_calibrated
 from tlinear.decomposition.calibration import Calibration
-from tlinear.decomposition.elsewhere import check_elsewhere, decompose_elsewhere
+from tlinear.decomposition.elsewhere import check_elsewhere, check_range, decompose_elsewhere
 from tlinear.decomposition.fitting import Fitting
 from tlinear.decomposition.result import Decomposition, Origin
 from tlinear.decomposition.tolerance import fit_within
@@ -44,6 +44,7 @@ def decompose(
     max_rank: Any = None,
     fixed_modes: Sequence[int] = (),
     dense_parameters: int | None = None,
+    dtype: DTypeLike | None = None,
     rng: np.random.Generator | int | None = 0,
     **options: Any,
 ) -> Decomposition:
@@ -96,6 +97,9 @@ def decompose(
         Limits of the ranks, see :func:`tlinear.resolve_rank`.
     dense_parameters : int, optional
         What a budget is a fraction of; the number of entries of the tensor unless given.
+    dtype : dtype, optional
+        That of the result, to which only its operands are rounded; that of the tensor unless given (float64 for
+        integers).  ``"bfloat16"`` needs ml_dtypes.
     rng : int, Generator or None
         Passed to :func:`numpy.random.default_rng`.  The default gives the same result every time.
     **options
@@ -109,10 +113,10 @@ def decompose(
     Returns
     -------
     Decomposition
-        Computed in float64 or complex128 and cast back to the dtype of `tensor` (float64 for
-        integers); CP reads a tensor in single precision while it is far from it, where that changes no entry.  The
-        rank is the one that was asked for, with zeros or redundant components where the tensor needs less; it shares
-        no memory with `tensor`.
+        Computed in float64 or complex128 and rounded to `dtype`; the errors are those of the rounded result.  CP reads
+        a tensor in single precision while it is far from it, where that changes no entry.  The rank
+        is the one that was asked for, with zeros or redundant components where the tensor needs less; it shares no
+        memory with `tensor`.
 
     Raises
     ------
@@ -123,6 +127,9 @@ def decompose(
         For a 0-d or empty tensor, or an `n_in` that does not split its modes.
     NonFiniteError
         When an entry is NaN or infinite; that is looked for before any work.
+    DTypeError, RangeError
+        When `dtype` is not floating, or would drop imaginary parts; when entries are larger than it can hold, or
+        all of them so small that it has none but zero for them.
     CalibrationError
         When the calibration is a square array that might be a second moment; see :class:`Calibration`.
     RankError, FactorizationError, OptionError
@@ -161,6 +168,8 @@ def decompose(
         largest = check_finite(source, "tensor")
     else:
         check_elsewhere(space, {"tolerance": tolerance, "calibration": calibration, **options})
+    kept = source.dtype if dtype is None else space.parameter_dtype(dtype, source.dtype)
+    source = _comparable(source, kept, space)
     _check_split(cls, source.shape, n_in)
     _check_options(cls, options, tolerance)
     if allocation not in ("spectrum", "proportional"):
@@ -178,12 +187,22 @@ def decompose(
     )
     if space is not NUMPY:
         shared = allocation == "spectrum"
-        return decompose_elsewhere(source, space, cls, rank, n_in=n_in, rules=rules, is_shared_by_spectrum=shared)
-    work = Fitting(cls, source, n_in, rules, to_generator(rng), options, largest)
+        return decompose_elsewhere(
+            source, space, cls, rank, n_in=n_in, rules=rules, kept=kept, is_shared_by_spectrum=shared
+        )
+    check_range(largest, kept, space)
+    work = Fitting(cls, source, n_in, rules, to_generator(rng), options, largest, kept)
     inputs = None if calibration is None else _inputs(calibration, source.shape, n_in, tolerance)
     with noting_fallbacks() as fallbacks:
         result = _decomposed(work, rank, tolerance, allocation, inputs)
     return result.made_from(Origin(source, inputs), tuple(fallbacks))
+
+
+def _comparable(source: Array, kept: DType, space: Space) -> Array:
+    """The source, made complex where the result is."""
+    if not space.is_complex(kept) or space.is_complex(source.dtype):
+        return source
+    return space.astype(source, space.inexact_dtype(source.dtype, kept))
 
 
 def _decomposed(

@@ -10,10 +10,11 @@ from tlinear.arrays import Array, DType, Space
 from tlinear.decomposition.result import Decomposition
 from tlinear.errors import DeviceError, RankError
 from tlinear.formats import FactorizedTensor
+from tlinear.formats.narrowing import scaled, spread
 from tlinear.ranks.resolve import as_budget, resolve_bonds
 from tlinear.ranks.rules import RankRules
 
-__all__ = ["check_elsewhere", "decompose_elsewhere"]
+__all__ = ["check_elsewhere", "check_range", "decompose_elsewhere"]
 
 
 def check_elsewhere(space: Space, asked: Mapping[str, Any]) -> None:
@@ -21,6 +22,13 @@ def check_elsewhere(space: Space, asked: Mapping[str, Any]) -> None:
     given = sorted(name for name, value in asked.items() if value is not None)
     if given:
         raise _must_cross(space, f"{', '.join(given)} of a decomposition")
+
+
+def check_range(largest: Any, kept: DType, space: Space) -> None:
+    """Raise :class:`RangeError` when the `largest` entry of a tensor overflows in the result's dtype, or vanishes."""
+    limits = space.limits(kept)
+    limits.check("tensor", largest, kept)
+    limits.check_not_lost("tensor", largest, kept)
 
 
 def decompose_elsewhere(
@@ -31,9 +39,10 @@ def decompose_elsewhere(
     *,
     n_in: int | None,
     rules: RankRules,
+    kept: DType,
     is_shared_by_spectrum: bool,
 ) -> Decomposition:
-    """The operands of these ranks, computed in double precision where the device has it, and cast back."""
+    """The operands of these ranks, computed in double precision where the device has it, and rounded to `kept`."""
     if not hasattr(cls, "fit_there"):
         raise _must_cross(space, f"the algorithm of {cls.factorization!r}")
     if rank is None and rules.form(()) is not None:
@@ -41,24 +50,18 @@ def decompose_elsewhere(
     if is_shared_by_spectrum and as_budget(rules, rank) is not None and len(rules.largest) > 1:
         raise _must_cross(space, "the allocation 'spectrum' of a budget", "pass allocation='proportional', or ")
     space.check_finite(source, "tensor")
-    wide = _widest(space, source.dtype)
-    exponent = exponent_above(space.largest_part(source))
-    scaled = space.times_power_of_two(source, -exponent, wide)
+    wide, largest = _widest(space, source.dtype), space.largest_part(source)
+    check_range(largest, kept, space)
+    exponent = exponent_above(largest)
+    near_one = space.times_power_of_two(source, -exponent, wide)
     n_first = source.ndim if n_in is None else n_in
-    fitted, report = cls.fit_there(scaled, n_first, resolve_bonds(rules, rank), space=space)
-    # the first operand carries the norm
-    carrier = next(iter(fitted))
-    operands = {
-        name: space.times_power_of_two(array, exponent if name == carrier else 0, source.dtype)
-        for name, array in fitted.items()
-    }
+    fitted, report = cls.fit_there(near_one, n_first, resolve_bonds(rules, rank), space=space)
+    exponents = spread(fitted, cls.labels(n_first, source.ndim - n_first), exponent, kept, space)
+    operands = scaled(fitted, exponents, kept, space)
     split = n_in, None if n_in is None else source.ndim - n_in
     result = cls.from_operands({name: space.copy(array) for name, array in operands.items()}, *split)
-    rounded = {
-        name: space.times_power_of_two(array, -exponent if name == carrier else 0, wide)
-        for name, array in operands.items()
-    }
-    norm, lost = space.norm(scaled), space.norm(scaled - cls.from_operands(rounded, *split).to_tensor())
+    again = {name: space.times_power_of_two(array, -exponents[name], wide) for name, array in operands.items()}
+    norm, lost = space.norm(near_one), space.norm(near_one - cls.from_operands(again, *split).to_tensor())
     error = lost / norm if norm > 0.0 else lost
     return Decomposition(result, error, report.converged, report.stop_reason, report.n_iterations, report.history)
 

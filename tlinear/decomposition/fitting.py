@@ -11,11 +11,12 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 
 from tlinear.algorithms.report import CANCELS, Report, product_error, relative_error
-from tlinear.algorithms.scaling import exponent_above, norm_of, share_exponent, times_power_of_two
+from tlinear.algorithms.scaling import exponent_above, norm_of, times_power_of_two
 from tlinear.algorithms.unfolding import BLOCK
-from tlinear.arrays import Array, DType, largest_part
+from tlinear.arrays import NUMPY, Array, DType, largest_part
 from tlinear.decomposition.result import Decomposition
 from tlinear.formats import FactorizedTensor
+from tlinear.formats.narrowing import scaled, spread
 from tlinear.ranks.rules import Bonds, RankRules
 
 __all__ = ["Fit", "Fitting"]
@@ -42,6 +43,8 @@ class Fitting:
     options: Mapping[str, Any]
     largest: Any
     """Of the absolute values of all real and imaginary parts."""
+    kept: DType
+    """That of the result."""
     fits: dict[Bonds, Fit] = field(default_factory=dict)
 
     @cached_property
@@ -177,14 +180,13 @@ class Fitting:
         return self.cls.from_operands(operands, *self.split).to_tensor()
 
     def rounded(self, fitted: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """The operands in the source's scale and dtype, and these same numbers in the scale of :attr:`scaled`.
+        """The operands in the source's scale and the result's dtype, and these same numbers in that of :attr:`scaled`.
 
         The tensor is linear in each operand, so that the exponents of all operands together are the tensor's.
         """
-        exponents = share_exponent(fitted, self.exponent, self.source.dtype)
-        operands = {
-            name: times_power_of_two(array, exponents[name], self.source.dtype) for name, array in fitted.items()
-        }
+        labels = self.cls.labels(self.n_first, self.source.ndim - self.n_first)
+        exponents = spread(fitted, labels, self.exponent, self.kept, NUMPY)
+        operands = scaled(fitted, exponents, self.kept, NUMPY)
         again = {name: times_power_of_two(a, -exponents[name], self.dtype) for name, a in operands.items()}
         return operands, again
 

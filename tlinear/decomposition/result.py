@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
+
 from tlinear.arrays import NUMPY, Array, space_of
 from tlinear.decomposition.baseline import LowRank, agrees, is_quick, low_rank_baseline
 from tlinear.decomposition.calibration import Calibration
@@ -32,7 +34,7 @@ class Decomposition:
     Attributes
     ----------
     tensor : FactorizedTensor
-        The result, in the dtype of the source.
+        The result, in the dtype of the source or the one asked for.
     relative_error : float
         ``|source - result| / |source|`` in the Frobenius norm, of the result as it is returned,
         rounded to its dtype; 0 when both are zero.  Good to six digits, and in a float64 result of a small tensor
@@ -103,7 +105,8 @@ class Decomposition:
                 "tlinear.decomposition.low_rank_baseline(matrix, n_parameters)."
             )
         source = self._origin.source
-        if not agrees(source, self.tensor.to_tensor(), self.relative_error):
+        wide = np.result_type(self.tensor.dtype, np.float64)
+        if not agrees(source, self.tensor.astype(wide).to_tensor(), self.relative_error):
             raise StateError(
                 "The source has been written to since it was decomposed, so that its baseline is lost. Pass a copy."
             )

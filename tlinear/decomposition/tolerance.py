@@ -22,7 +22,7 @@ __all__ = ["fit_within"]
 def fit_within(work: Fitting, tolerance: float, rank: Any) -> Decomposition:
     """The smallest ranks that keep the tolerance.
 
-    Rounding the operands to the source's dtype adds to the error.  If that is too much, the
+    Rounding the operands to the dtype of the result adds to the error.  If that is too much, the
     fit is repeated with what rounding has left of the tolerance.
     """
     allowed, target = _Allowed.by(rank, work.rules), tolerance
@@ -43,7 +43,7 @@ def fit_within(work: Fitting, tolerance: float, rank: Any) -> Decomposition:
             break
     raise DecompositionError(
         f"tolerance={tolerance:g} is not reached: the relative error is {result.relative_error:.3g}, of which rounding "
-        f"to {work.source.dtype} is {rounding:.3g}. Pass a tensor of a wider dtype, or a larger tolerance."
+        f"to {work.kept} is {rounding:.3g}. Pass a wider dtype, such as dtype='float64', or a larger tolerance."
     )
 
 
