@@ -102,19 +102,16 @@ def truncation_error(values: Array, rank: int) -> float:
 
 
 def _output_error(weight: Array, rank: int, calibration: Calibration) -> float:
-    """Of the truncated SVD of ``L^H M``, taken back by ``L^-H``, with ``C + lambda I = L L^H``."""
+    """Of M projected on the leading right singular vectors of ``L^H M``, with ``C + Lambda = L L^H``."""
     if calibration.in_features != weight.shape[1]:
         raise ShapeError(
             f"calibration has {calibration.in_features} features, but the matrix of shape {weight.shape} has "
             f"{weight.shape[1]} of the input. Pass the weight as (out, in), and samples of shape (..., in)."
         )
     m, dtype = weight.T, np.result_type(weight.dtype, calibration.second_moment.dtype)
-    if calibration.is_zero:
-        return 0.0
-    root = np.linalg.cholesky(calibration.metric()).conj().T
-    left, values, right = lapack.svd(root @ m)
-    kept = np.linalg.solve(root, left[:, :rank] * values[:rank]) @ right[:rank]
-    return calibration.relative_output_error(m.astype(dtype), kept)
+    root = np.linalg.cholesky(calibration.metric(m)).conj().T
+    right = lapack.svd(root @ m)[2][:rank]
+    return calibration.relative_output_error(m.astype(dtype), m @ right.conj().T @ right)
 
 
 def is_quick(shape: tuple[int, ...], patience: int = 1) -> bool:

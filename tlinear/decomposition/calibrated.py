@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import cast
 
 import numpy as np
 
 from tlinear.algorithms.descent import Callback
 from tlinear.algorithms.hosvd import mode_product
-from tlinear.algorithms.lapack import eigh
+from tlinear.algorithms.lapack import least_squares
 from tlinear.algorithms.quasi_newton import evened_out, quasi_newton
-from tlinear.algorithms.scaling import times_power_of_two
+from tlinear.algorithms.scaling import norm_of, times_power_of_two
 from tlinear.arrays import Array
 from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import cached_plan
@@ -32,16 +34,17 @@ _TRIAL = 10
 def fit_calibrated(work: Fitting, calibration: Calibration, bonds: Bonds, limit: int | None = None) -> Decomposition:
     r"""The decomposition whose layer's outputs are close to those of the dense one.
 
-    .. math:: \min_{\mathrm{operands}} \; \mathrm{tr} \, (M - \hat M)^H (C + \lambda I) (M - \hat M)
+    .. math:: \min_{\mathrm{operands}} \; \mathrm{tr} \, (M - \hat M)^H (C + \Lambda) (M - \hat M)
 
     with M the matrix (in, out) of the tensor.  In this metric no format but one of a single input mode has an
-    orthogonal projection to offer, since :math:`(C + \lambda I)^{-1/2}` would have to be a Kronecker product over the
+    orthogonal projection to offer, since :math:`(C + \Lambda)^{-1/2}` would have to be a Kronecker product over the
     input modes.  So all operands descend together, by L-BFGS from the plain fit; the gradient
-    :math:`-2 (C + \lambda I)(M - \hat M)` is pulled back to them as the layer's own backward pass does.
+    :math:`-2 (C + \Lambda)(M - \hat M)` is pulled back to them as the layer's own backward pass does.
 
-    Where the input is one mode, :math:`C + \lambda I = L L^H` turns the problem into the plain one of
-    :math:`L^H M`, and :math:`L^{-H}` goes into the operand that has this mode.  For a matrix that is
-    the best there is; for TT and Tucker the descent starts there.
+    Where the input is one mode, :math:`C + \Lambda = L L^H` turns the problem into the plain one of
+    :math:`L^H M`.  Its fit is where the descent starts, in the same coordinates; for a matrix that is the best there
+    is.  The way back is to project M on what the other operands span, which needs no :math:`L^{-H}`, and so is as good
+    for a feature that hardly counts as for any other.  All of it is the same if a feature comes in other units.
 
     With a `limit` of the parameters, these are shared out from `bonds` twice: by the singular values of the weight,
     and by those of the weight whitened mode by mode.  The latter is not the metric, and no way to find operands, but
@@ -53,10 +56,8 @@ def fit_calibrated(work: Fitting, calibration: Calibration, bonds: Bonds, limit:
     weighed = Weighed(work, calibration)
     shared = [bonds] if limit is None else [work.allocate(bonds, limit)]
     plain = work.fit(shared[0])
-    if calibration.is_zero:
-        return weighed.decomposition(plain)
     if limit is not None:
-        shared = list(dict.fromkeys([*shared, weighed.whitened().allocate(bonds, limit)]))
+        shared = list(dict.fromkeys([*shared, weighed.whitened.allocate(bonds, limit)]))
     starts = [min((work.fit(each), *weighed.closed_form(each)), key=weighed.square_error)[0] for each in shared]
     if len(starts) > 1:
         few = min(_TRIAL, calibration.max_iterations)
@@ -81,7 +82,7 @@ class Weighed:
 
     @cached_property
     def metric(self) -> Array:
-        metric = self.calibration.metric()
+        metric = self.calibration.metric(self.matrix if self.work.n_in == 1 else None)
         # of a real error, a Hermitian metric sees the real part alone
         return metric if self.work.dtype.kind == "c" else metric.real
 
@@ -90,16 +91,50 @@ class Weighed:
         """The squared norm of the weight in the metric, or 1 where that is zero."""
         return float(np.vdot(self.matrix, self.metric @ self.matrix).real) or 1.0
 
+    @cached_property
+    def whitened(self) -> Fitting:
+        r"""The tensor multiplied, along each input mode k, by the root ``L_k^H`` of the metric in that mode alone,
+
+        .. math:: L_k L_k^H [i, i'] = \sum_{i_j : j \ne k} (C + \Lambda)[i_1 .. i .. i_n, i_1 .. i' .. i_n] .
+
+        Where the input is one mode, its norm is that of M in the metric.
+        """
+        tensor, n_in = self.work.scaled, self.work.n_first
+        sides = tensor.shape[:n_in]
+        metric = self.metric.reshape(*sides, *sides)
+        for k in range(n_in):
+            both = [n_in if axis == k else axis for axis in range(n_in)]
+            own = np.einsum(metric, [*range(n_in), *both], [k, n_in])
+            tensor = mode_product(tensor, np.linalg.cholesky(own).conj().T, k)
+        return self.work.of(np.ascontiguousarray(tensor))
+
+    @cached_property
+    def root(self) -> Array:
+        """The upper triangular ``L^H`` with ``C + Lambda = L L^H``."""
+        return np.linalg.cholesky(self.metric).conj().T
+
+    @cached_property
+    def in_operand(self) -> tuple[str, int] | None:
+        """The operand that has the input mode, and its axis there, where there is one of each."""
+        labels = self.work.cls.labels(1, self.work.scaled.ndim - 1).items() if self.work.n_in == 1 else ()
+        found = [(name, axes.index(0)) for name, axes in labels if 0 in axes]
+        return found[0] if len(found) == 1 else None
+
     def objective(self, operands: Mapping[str, Array]) -> tuple[float, dict[str, Array]]:
         """The squared relative error in the metric, and its gradient."""
+        return self._objective(operands, self.matrix, self.metric, self.square)
+
+    def _objective(
+        self, operands: Mapping[str, Array], matrix: Array, metric: Array | None, square: float
+    ) -> tuple[float, dict[str, Array]]:
         tensor = self.work.cls.from_operands(operands, *self.work.split)
         arrays = [np.asarray(array, self.work.dtype) for array in tensor.operands.values()]
         plan = cached_plan(tensor.network, PlanOptions("factorized"), "training", 1, self.work.dtype)
         result, tape = contract_with_tape(plan, arrays)
-        difference = result.reshape(self.matrix.shape) - self.matrix
-        weighed = self.metric @ difference
-        value = max(0.0, float(np.vdot(difference, weighed).real) / self.square)
-        weighed *= 2.0 / self.square
+        difference = result.reshape(matrix.shape) - matrix
+        weighed = difference if metric is None else metric @ difference
+        value = max(0.0, float(np.vdot(difference, weighed).real) / square)
+        weighed *= 2.0 / square
         gradients = tape.pull_back(weighed.reshape(self.work.scaled.shape))
         return value, {name: gradients[k] for k, name in enumerate(tensor.operands)}
 
@@ -107,46 +142,54 @@ class Weighed:
         return self.objective(fit[0])[0]
 
     def descend(self, operands: Mapping[str, Array], max_iterations: int, callback: Callback | None) -> Fit:
-        """Where L-BFGS comes to from these operands."""
-        return quasi_newton(
-            evened_out(operands),
-            self.objective,
+        """Where L-BFGS comes to from these operands; with one input mode, in the coordinates of ``L^H M``."""
+        objective, start = self.objective, operands
+        if self.in_operand is not None:
+            name, axis = self.in_operand
+            root = times_power_of_two(self.root, -self.whitened.exponent, self.root.dtype)
+            start = {**operands, name: mode_product(operands[name], root, axis)}
+            matrix = self.whitened.scaled.reshape(self.matrix.shape)
+            square = norm_of(matrix) ** 2 or 1.0
+            objective = partial(self._objective, matrix=matrix, metric=None, square=square)
+        found, report = quasi_newton(
+            evened_out(start),
+            objective,
             max_iterations=max_iterations,
             stop_tolerance=self.calibration.stop_tolerance,
             callback=callback,
         )
-
-    def whitened(self) -> Fitting:
-        r"""The tensor multiplied, along each input mode k, by the root of what the metric is in that mode alone,
-
-        .. math:: C_k[i, i'] = \sum_{i_j : j \ne k} (C + \lambda I)[i_1 .. i .. i_n, i_1 .. i' .. i_n] .
-        """
-        tensor, n_in = self.work.scaled, self.work.n_first
-        sides = tensor.shape[:n_in]
-        metric = self.metric.reshape(*sides, *sides)
-        for k in range(n_in):
-            both = [n_in if axis == k else axis for axis in range(n_in)]
-            values, vectors = eigh(np.einsum(metric, [*range(n_in), *both], [k, n_in]))
-            root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
-            tensor = mode_product(tensor, root, k)
-        return self.work.of(np.ascontiguousarray(tensor))
+        return (found if self.in_operand is None else self.projected(found)), report
 
     def closed_form(self, bonds: Bonds) -> list[Fit]:
-        """The fit of ``L^H M``, taken back by ``L^-H`` in the operand of the input mode; none if there are more."""
-        if self.work.n_in != 1:
+        """The fit of ``L^H M``, and M projected on it, where the input is one mode."""
+        if self.in_operand is None:
             return []
-        root = np.linalg.cholesky(self.metric).conj().T
-        work = self.work.of((root @ self.matrix).reshape(self.work.scaled.shape))
-        operands, report = work.fit(bonds)
-        carrier = next(iter(operands))
-        found = {**operands, carrier: times_power_of_two(operands[carrier], work.exponent, work.dtype)}
-        n_out = self.work.scaled.ndim - 1
-        name, axis = next(
-            (name, labels.index(0)) for name, labels in self.work.cls.labels(1, n_out).items() if 0 in labels
-        )
-        moved = np.moveaxis(found[name], axis, 0)
-        solved = np.linalg.solve(root, moved.reshape(len(moved), -1)).reshape(moved.shape)
-        return [({**found, name: np.moveaxis(solved, 0, axis)}, report)]
+        operands, report = self.whitened.fit(bonds)
+        return [(self.projected(operands), replace(report, is_projection=False))]
+
+    def projected(self, operands: Mapping[str, Array]) -> dict[str, Array]:
+        r"""The operands with the best one of the input mode that there is beside the others.
+
+        With Q what the others make of it, row by row a least squares problem, and so the same in every metric:
+
+        .. math:: M \approx X Q, \qquad X = M Q^+
+        """
+        cls, tensor, (name, axis) = self.work.cls, self.work.scaled, cast(tuple[str, int], self.in_operand)
+        labels, n_out = cls.labels(1, tensor.ndim - 1)[name], tensor.ndim - 1
+        own = [k for k, label in enumerate(labels) if 0 < label <= n_out]
+        bonds = [k for k in range(len(labels)) if k != axis and k not in own]
+        sizes = [operands[name].shape[k] for k in bonds]
+        order = [axis, *own, *bonds]
+        # of an operand that is the identity, with one entry of each output mode that it has itself, Q is the tensor
+        one = np.eye(math.prod(sizes)).reshape(-1, *[1] * len(own), *sizes).transpose(np.argsort(order))
+        others = cls.from_operands({**operands, name: one}, *self.work.split).to_tensor().reshape(one.shape[axis], -1)
+        sides = [labels[k] for k in (axis, *own)]
+        rows = np.moveaxis(tensor, sides, range(len(sides)))
+        norms = np.linalg.norm(others, axis=1, keepdims=True)
+        norms[norms == 0.0] = 1.0
+        best = (least_squares((others / norms).T, rows.reshape(-1, others.shape[1]).T) / norms).T
+        best = best.reshape(*rows.shape[: len(sides)], *sizes).transpose(np.argsort(order))
+        return {**operands, name: best}
 
     def decomposition(self, fit: Fit) -> Decomposition:
         """The result, and what its error comes to in the outputs."""

@@ -22,6 +22,9 @@ _BLOCK = 1 << 20
 
 _EPS = float(np.finfo(np.float64).eps)
 
+_TINY = float(np.finfo(np.float64).tiny) / _EPS**2
+"""A moment below this, of the largest, counts as zero: the feature is 1e-138 of another."""
+
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class Calibration:
@@ -32,9 +35,12 @@ class Calibration:
     .. math:: \| X (M - \hat M) \|_F^2 = \mathrm{tr} \, (M - \hat M)^H C (M - \hat M), \qquad C = X^H X
 
     so that all that counts of the samples is their second moment C.  Give one of the two, by name: a square
-    matrix might be either.  What is minimised has a ridge, :math:`C + \lambda I` with :math:`\lambda` =
-    `ridge` times the mean of C's diagonal, plus what rounding may have taken from its eigenvalues.
-    It decides what the samples do not tell, as where they are fewer than the features.
+    matrix might be either.  What is minimised has a ridge, relative to each feature's own moment:
+
+    .. math:: C + \Lambda, \qquad \Lambda_{jj} = (\mathrm{ridge} + \mathrm{rounding}) \, C_{jj}
+
+    It decides what the samples do not tell, as where they are fewer than the features.  A feature in other units,
+    its weights divided accordingly, changes nothing: a massive activation does not drown the others.
 
     Parameters
     ----------
@@ -46,7 +52,7 @@ class Calibration:
         ``C = X^H X``, or any positive multiple of it; of batches too large to be kept it is the sum of
         ``x.conj().T @ x``, best accumulated in float64.
     ridge : float
-        Relative to the mean of C's diagonal.  Larger ones overfit less to few samples.
+        Relative to the diagonal of C.  Larger ones overfit less to few samples.
     max_iterations : int
         Of L-BFGS, see :func:`~tlinear.algorithms.quasi_newton.quasi_newton`.
     stop_tolerance : float
@@ -63,8 +69,8 @@ class Calibration:
     Raises
     ------
     CalibrationError
-        When not exactly one of samples and second moment is given; when there is no sample; when the second moment is
-        not Hermitian, or has a negative eigenvalue.
+        When not exactly one of samples and second moment is given; when there is no sample, or all are zero; when the
+        second moment is not Hermitian, or has a negative eigenvalue.
     ShapeError, DTypeError, NonFiniteError, OptionError
         When an argument is none of the above; when an entry is NaN or infinite.
 
@@ -83,8 +89,10 @@ class Calibration:
     max_iterations: int
     stop_tolerance: float
     callback: Callback | None
-    _lift: float = field(default=0.0)
-    """The lambda that is added to the diagonal of C."""
+    _relative: float = field(default=0.0)
+    """The ridge, and what Cholesky and C itself are rounded by, as fractions of C's diagonal."""
+    _floor: float = field(default=0.0)
+    """What is added to the whole diagonal of a C that is rounded relative to its largest entries."""
 
     def __init__(
         self,
@@ -111,7 +119,9 @@ class Calibration:
             n_samples, (moment, rounding) = len(x), _second_moment_of(x)
         else:
             moment, rounding = _second_moment(second_moment)
-        n, trace = len(moment), float(np.trace(moment).real)
+        n = len(moment)
+        _drop_subnormal(moment)
+        unknown = n * (n * _EPS + rounding)  # relative to the diagonal: what Cholesky and C itself are rounded by
         values = {
             "second_moment": moment,
             "n_samples": n_samples,
@@ -119,12 +129,11 @@ class Calibration:
             "max_iterations": int(max_iterations),
             "stop_tolerance": float(stop_tolerance),
             "callback": callback,
-            "_lift": ridge * trace / n + (n * _EPS + rounding) * trace,  # what Cholesky and C itself are rounded by
+            "_relative": ridge + unknown,
+            "_floor": 0.0 if samples is not None else _floor(moment, unknown),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        if samples is None:
-            _check_semidefinite(moment, (n * _EPS + rounding) * trace)
 
     @classmethod
     def of(cls, calibration: Any) -> Self:
@@ -159,17 +168,23 @@ class Calibration:
         """How many features the inputs have."""
         return len(self.second_moment)
 
-    @property
-    def is_zero(self) -> bool:
-        """Whether all inputs are zero, so that nothing can be told by them."""
-        return not np.any(self.second_moment)
+    def metric(self, weight: Array | None = None) -> Array:
+        r"""``C + Lambda``, positive definite.
 
-    def metric(self) -> Array:
-        """``C + lambda I``, positive definite unless all inputs are zero."""
-        return self.second_moment + self._lift * np.eye(self.in_features)
+        A feature that is zero in all samples has no moment of its own, and takes the median of the others'.  Given a
+        weight M (in, out), whose rows are fitted each for itself, it takes that by which its share in the outputs,
+        :math:`C_{jj} \|M_j\|^2`, is the median of theirs: then the unit of no feature matters.
+        """
+        moments = np.maximum(np.diagonal(self.second_moment).real, 0.0)
+        is_dead = moments == 0.0
+        if np.any(is_dead):
+            moments[is_dead] = _moments_of_dead(moments, weight)[is_dead]
+        metric = self.second_moment.copy()
+        metric[np.diag_indices(len(metric))] += self._relative * moments + self._floor
+        return metric
 
     def padded(self, n_features: int) -> Self:
-        """The inputs with zeros behind their last feature, and the same ridge on all of them."""
+        """The inputs with zeros behind their last feature."""
         if n_features == self.in_features:
             return self
         wider = type(self).__new__(type(self))
@@ -205,6 +220,7 @@ def _samples(samples: ArrayLike) -> Array:
             f"samples of shape {x.shape} hold no input. Pass an array of shape (..., in_features) of at least one."
         )
     check_finite(x, "samples")
+    _check_not_zero(x, "samples")
     return x.reshape(-1, x.shape[-1])
 
 
@@ -229,6 +245,7 @@ def _second_moment(second_moment: Any) -> tuple[Array, float]:
             "or the samples X themselves as samples=X."
         )
     check_finite(c, "second_moment")
+    _check_not_zero(c, "second_moment")
     dtype = np.dtype(np.complex128 if c.dtype.kind == "c" else np.float64)
     rounding = max(_EPS, 2.0 ** -limits_of(c.dtype).nmant)
     allowed = _rounding_of(c)
@@ -241,10 +258,54 @@ def _second_moment(second_moment: Any) -> tuple[Array, float]:
     return (c + c.conj().T) / 2.0, rounding
 
 
+def _check_not_zero(array: Array, name: str) -> None:
+    if not np.any(array):
+        raise CalibrationError(
+            f"{name} of shape {array.shape} holds nothing but zeros, of which every weight makes the same outputs. "
+            "Pass inputs that the layer is used for, or leave the calibration out."
+        )
+
+
+def _moments_of_dead(moments: Array, weight: Array | None) -> Array:
+    """What stands for the moment of a feature that has none; see :meth:`Calibration.metric`."""
+    found = np.full_like(moments, np.median(moments[moments > 0.0]) if np.any(moments) else 1.0)
+    if weight is not None:
+        squares = np.sum(np.abs(weight) ** 2, axis=1)
+        shares = moments * squares
+        if np.any(shares):
+            with np.errstate(over="ignore"):
+                np.divide(np.median(shares[shares > 0.0]), squares, where=squares > 0.0, out=found)
+    return np.clip(found, _TINY, 1.0 / _TINY)
+
+
+def _drop_subnormal(c: Array) -> None:
+    """Zero what is known of a feature too small, or so nearly, for its square to have all digits."""
+    moments = np.diagonal(c).real
+    is_tiny = (moments > 0.0) & (moments < _TINY)
+    c[is_tiny] = 0.0
+    c[:, is_tiny] = 0.0
+
+
+def _floor(c: Array, unknown: float) -> float:
+    """What makes a second moment positive definite that is no product of samples: its rounding as a whole.
+
+    0 where what is `unknown` of each feature does so, as of a product it does (Higham, theorem 10.7).
+    """
+    moments = np.diagonal(c).real
+    is_dead = moments <= 0.0
+    if not np.any(c[is_dead]):
+        try:
+            np.linalg.cholesky(c + np.diag(np.where(is_dead, 1.0, unknown * moments)))
+            return 0.0
+        except np.linalg.LinAlgError:
+            pass
+    floor = unknown * float(np.sum(moments)) / len(c)
+    _check_semidefinite(c, floor)
+    return floor
+
+
 def _check_semidefinite(c: Array, rounding: float) -> None:
     """Raise unless what rounding may have taken from the eigenvalues makes all of them positive."""
-    if not np.any(c):
-        return
     try:
         np.linalg.cholesky(c + rounding * np.eye(len(c)))
     except np.linalg.LinAlgError:
