@@ -19,7 +19,7 @@ FLOORS = [
     ("call", "decomposition"),
     ("functional",),
     ("linear",),
-    ("conversion", "frozen"),
+    ("conversion", "frozen", "modules"),
     ("layer",),
     ("suggestion",),
     ("plot", "testing"),

@@ -19,10 +19,11 @@ from tlinear.decomposition import Allocation, Calibration, Decomposition
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.frozen import FrozenLinear
 from tlinear.functional import Pullback, Trace, Wrt, linear_forward, linear_jvp, linear_trace, linear_vjp
-from tlinear.linear import Layer, Linear, as_linear, uniform
+from tlinear.linear import Layer, Linear, uniform
+from tlinear.modules import as_linear
 from tlinear.randomness import to_generator
 from tlinear.ranks.rules import Rank
-from tlinear.shapes import as_shape, mode_counts
+from tlinear.shapes import as_shape, format_modes, mode_counts
 from tlinear.tensorization import Tensorization
 
 __all__ = ["FactorizedLinear"]
@@ -170,8 +171,8 @@ class FactorizedLinear(Layer):
         Parameters
         ----------
         linear : object with `weight` and `bias`
-            :class:`Linear`, a ``torch.nn.Linear``, or anything with a `weight` of shape (out_features,
-            in_features) and a `bias` of shape (out_features,) or None.  Its arrays are copied.
+            :class:`Linear`, a ``torch.nn.Linear``, or anything with a `weight` of shape (out_features, in_features) and
+            a `bias` of shape (out_features,) or None, which computes with these and nothing else.  They are copied.
         rank : int, tuple of int, float in (0, 1], or 'same'
             See :func:`tlinear.resolve_rank`.  Without a tolerance the default is 'same', the whole budget,
             which for CP means ranks in the hundreds, whose alternating least squares take minutes.
@@ -212,6 +213,8 @@ class FactorizedLinear(Layer):
         ------
         ShapeError
             When a side has no shape, or one whose product is not its features nor larger by what `pad` allows.
+        DTypeError
+            When `weight` is not the matrix that the module computes with: codes, a method, the base of an adapter.
         NonFiniteError, DecompositionError
             When the weight or the bias holds NaN or infinity; when the tolerance is not reached.
 
@@ -388,13 +391,9 @@ class FactorizedLinear(Layer):
         rank = "" if self.rank is None else f", rank={self.rank}"
         return (
             f"FactorizedLinear({self.in_features} -> {self.out_features}, {self.weight.factorization}, "
-            f"in={_modes(self.in_tensorized_features, self.in_features)}, "
-            f"out={_modes(self.out_tensorized_features, self.out_features)}{rank}, "
+            f"in={format_modes(self.in_tensorized_features, self.in_features)}, "
+            f"out={format_modes(self.out_tensorized_features, self.out_features)}{rank}, "
             f"bias={self.bias is not None}, implementation={self.implementation!r},\n                 "
             f"parameters={self.n_parameters:,} of {dense:,} dense, "
             f"compression={dense / self.n_parameters:.2f}x, {self.weight.dtype})"
         )
-
-
-def _modes(shape: tuple[int, ...], features: int) -> str:
-    return f"{shape}{'' if math.prod(shape) == features else f' padded from {features}'}"

@@ -17,21 +17,19 @@ from tlinear.arrays import (
     Space,
     adopt_inexact,
     as_dtype,
-    as_numpy,
     as_parameter,
     bring,
     find_space,
     parameter_dtype,
     space_of,
 )
-from tlinear.errors import DTypeError, ShapeError, StateError
-from tlinear.formats import FactorizedTensor
+from tlinear.errors import ShapeError, StateError
 from tlinear.functional import Gradients, Wrt, bias_gradient, gradients_asked_for
 from tlinear.named_arrays import check_known_names, check_same_names, check_same_shapes
 from tlinear.randomness import to_generator
 from tlinear.shapes import is_integer
 
-__all__ = ["Layer", "Linear", "as_linear", "uniform"]
+__all__ = ["Layer", "Linear", "uniform"]
 
 
 class Layer(ABC):
@@ -352,38 +350,6 @@ class Linear(Layer):
             f"Linear({self.in_features} -> {self.out_features}, bias={self.bias is not None}, "
             f"parameters={self.n_parameters:,}, {self.weight.dtype})"
         )
-
-
-def as_linear(linear: Any, *, bias: bool = True, transposed: bool = False) -> Linear:
-    """The dense layer in anything that has a `weight` (out_features, in_features) and a `bias`; arrays are held.
-
-    Those of a :class:`Linear` stay in the library that they are of; NumPy reads those of anything else.
-
-    Raises
-    ------
-    DTypeError
-        When it has no weight, or one that is factorized.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> as_linear(SimpleNamespace(weight=[[1.0, 2.0, 3.0]], bias=None)).in_features
-    3
-    """
-    weight = getattr(linear, "weight", None)
-    if isinstance(weight, FactorizedTensor):
-        raise DTypeError(
-            f"linear's weight is already factorized: {weight!r}. Pass linear.to_linear() to factorize it anew."
-        )
-    if weight is None:
-        raise DTypeError(
-            f"linear of type {type(linear).__name__} has no attribute `weight`. Pass a dense layer, or wrap arrays "
-            "with tlinear.Linear.from_arrays(weight, bias)."
-        )
-    offset = getattr(linear, "bias", None) if bias else None
-    if not isinstance(linear, Linear):
-        weight, offset = as_numpy(weight, "weight"), None if offset is None else as_numpy(offset, "bias")
-    return Linear.from_arrays(weight, offset, transposed=transposed)
 
 
 def uniform(shape: tuple[int, ...], in_features: int, dtype: DTypeLike | None, rng: np.random.Generator) -> Array:

@@ -12,7 +12,16 @@ import numpy as np
 
 from tlinear.errors import ShapeError
 
-__all__ = ["MOST_MODES", "as_shape", "format_shape", "is_integer", "mode_counts", "resolve_shape", "tensorize_shape"]
+__all__ = [
+    "MOST_MODES",
+    "as_shape",
+    "format_modes",
+    "format_shape",
+    "is_integer",
+    "mode_counts",
+    "resolve_shape",
+    "tensorize_shape",
+]
 
 _SMALLEST_MODE = 2
 MOST_MODES = 64
@@ -323,3 +332,14 @@ def format_shape(shape: tuple[int, ...]) -> str:
     '8x8x12'
     """
     return "x".join(str(size) for size in shape)
+
+
+def format_modes(shape: tuple[int, ...], features: int) -> str:
+    """The modes of a side, and the features that they are padded from.
+
+    Examples
+    --------
+    >>> format_modes((7, 14), 98), format_modes((7, 14), 97)
+    ('(7, 14)', '(7, 14) padded from 97')
+    """
+    return f"{shape}" + f" padded from {features}" * (math.prod(shape) != features)

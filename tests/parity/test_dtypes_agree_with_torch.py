@@ -16,7 +16,7 @@ from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import plan as search_plan
 from tlinear.contraction.tape import contract_with_tape
 from tlinear.errors import DTypeError
-from tlinear.linear import as_linear
+from tlinear.modules import as_linear
 
 from .autograd import as_torch, einsum_layer, einsum_results, primals
 from .bounds import assert_equal_exactly

@@ -188,7 +188,7 @@ def test_layer_of_tensors_takes_half_precision_that_numpy_has_not():
 
 
 def test_a_module_without_storage_is_refused_by_the_name_of_its_device():
-    with pytest.raises(DTypeError, match=r"device meta.* dense, on the CPU"):
+    with pytest.raises(DTypeError, match="device meta, which holds no numbers"):
         compress(torch_linear(device="meta"))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tlinear.arrays.bfloat16 import is_bfloat16
 from tlinear.arrays.foreign import Foreign, foreign_space, is_host_device
 from tlinear.arrays.host import FLOATING, NUMERIC, Array, as_numpy
+from tlinear.arrays.readable import check_readable
 from tlinear.arrays.space import NUMPY, Space
 from tlinear.errors import DeviceError, DTypeError
 
@@ -65,6 +66,7 @@ def adopt(array: Any, space: Space, name: str, where: str) -> Array:
         )
     if space is NUMPY:
         return as_numpy(array, name)
+    check_readable(array, name)
     if isinstance(space, Foreign) and not space.is_numeric(array.dtype):
         raise DTypeError(
             f"{name} has dtype {array.dtype}, in which nothing is computed. Pass real or complex numbers of a dtype "

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from tlinear.arrays.bfloat16 import find_bfloat16, is_bfloat16, promote, round_to_bfloat16
 from tlinear.arrays.limits import limits_of
+from tlinear.arrays.readable import check_readable
 from tlinear.errors import DTypeError, NonFiniteError
 
 __all__ = [
@@ -61,11 +62,12 @@ def as_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
         return array
     if isinstance(array, np.ma.MaskedArray):
         raise DTypeError(f"{name} is a masked array, whose mask would be lost. Pass array.filled(value) instead.")
+    check_readable(array, name)
     source: Any = array
-    for name_of_method in ("detach", "resolve_conj", "resolve_neg"):  # a conjugate or a sign yet to be taken
-        method = getattr(source, name_of_method, None)
-        source = method() if callable(method) else source
     try:
+        for name_of_method in ("detach", "resolve_conj", "resolve_neg"):  # a conjugate or a sign yet to be taken
+            method = getattr(source, name_of_method, None)
+            source = method() if callable(method) else source
         result = _read(source)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DTypeError(
@@ -74,7 +76,7 @@ def as_numpy(array: ArrayLike | Any, name: str = "array") -> Array:
             "Pass numbers that numpy.asarray takes: dense, on the CPU, in a dtype that NumPy has, such as float32."
         ) from error
     if result.dtype.num not in NUMERIC and not is_bfloat16(result.dtype):
-        raise DTypeError(f"{name} has dtype {result.dtype}, {_what_to_pass_for(result.dtype)}")
+        raise DTypeError(f"{name} has dtype {result.dtype}{_entries(result)}, {_what_to_pass_for(result.dtype)}")
     return result
 
 
@@ -87,6 +89,10 @@ def _read(source: Any) -> Array:
 
     xp = compat.array_namespace(source)
     return round_to_bfloat16(np.asarray(xp.astype(source, xp.float32)), find_bfloat16())
+
+
+def _entries(array: Array) -> str:
+    return f" with entries of type {type(array.flat[0]).__name__}" if array.dtype == object and array.size else ""
 
 
 def _what_to_pass_for(dtype: DType) -> str:
