@@ -273,7 +273,7 @@ BAD_CALLS = [
     (lambda: tlinear.factorized_linear(np.ones(16), np.ones((10, 16))), FactorizationError, "weight is of type ndarray, not a FactorizedTensor"),
     (lambda: FactorizedLinear((4, 4), (2, 5), factorization="mps"), FactorizationError, "factorization='mps' is not known"),
     (lambda: FactorizedLinear.from_linear(DENSE, factorization="mps"), FactorizationError, "factorization='mps' is not known"),
-    (lambda: FactorizedLinear.from_linear(np.ones((10, 16))), DTypeError, "linear of type ndarray has no attribute `weight`"),
+    (lambda: FactorizedLinear.from_linear(np.ones((10, 16))), DTypeError, "linear of type numpy.ndarray has no attribute `weight`"),
     (lambda: FactorizedLinear.from_linear(SimpleNamespace(weight=np.ones(16))), ShapeError, "weight has shape (16,), but must be a matrix"),
     (lambda: FactorizedLinear.from_linear(SimpleNamespace(weight=np.ones((0, 16)))), ShapeError, "weight has shape (0, 16)"),
     (lambda: FactorizedLinear.from_linear(SimpleNamespace(weight=np.ones((10, 16)), bias=np.ones(16))), ShapeError, "bias has shape (16,), but the layer has out_features=10"),

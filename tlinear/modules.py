@@ -46,7 +46,7 @@ def as_linear(linear: Any, *, bias: bool = True, transposed: bool = False) -> Li
     >>> as_linear(SimpleNamespace(weight=[[1.0, 2.0, 3.0]], bias=None, scale=0.5))
     Traceback (most recent call last):
         ...
-    tlinear.errors.DTypeError: linear of type SimpleNamespace has scale beside its weight, which need not be the ...
+    tlinear.errors.DTypeError: linear of type types.SimpleNamespace has scale beside its weight, which need not be ...
     """
     if isinstance(linear, Linear):
         return Linear.from_arrays(linear.weight, linear.bias if bias else None, transposed=transposed)
@@ -71,7 +71,7 @@ def _wrap(weight: str = "weight", bias: str = "bias", *, transposed: bool = Fals
 
 
 def _named(linear: Any) -> str:
-    return f"linear of type {type(linear).__name__}"
+    return f"linear of type {type(linear).__module__}.{type(linear).__qualname__}"
 
 
 def _parts(module: Any) -> dict[str, Any]:
