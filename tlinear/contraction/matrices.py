@@ -196,12 +196,12 @@ def _stacks_summed(pair: Pair, batch_size: int, a: Read, c: Read) -> Contract:
         return lambda dc, x: times(a(x).mT, c(dc))
     axis, n, step = pair.summed_at_once(batch_size)
     before = (slice(None),) * axis
-    parts = [(*before, slice(start, start + step)) for start in range(0, max(n, 1), step)]
 
     def pull(dc: Array, x: Array) -> Array:
         # some values of a loop at a time, so that what is summed stays in the cache
         at, matrices, total = a(x).mT, c(dc), None
-        for part in parts:
+        for start in range(0, max(n, 1), step):
+            part = (*before, slice(start, start + step))
             db = np.add.reduce(times(at[part], matrices[part]), axis=summed)
             total = db if total is None else np.add(total, db, out=total)
         return np.asarray(total)
