@@ -59,7 +59,7 @@ def test_more_modes_than_an_array_has_axes_are_contracted_with_the_factors():
     shape = (8, 8) + (1,) * 38
     layer = FactorizedLinear(shape, shape, factorization="cp", rank=60, rng=0)
     assert layer(np.ones((5000, 64))).shape == (5000, 64)
-    with pytest.raises(ShapeError, match="The weight has 80 modes, but an array can have 64 axes"):
+    with pytest.raises(ShapeError, match="The dense weight has 80 axes, but an array can have at most 64"):
         factorized_linear(np.ones((2, 64)), layer.weight, implementation="reconstructed")
 
 

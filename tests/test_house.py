@@ -13,7 +13,7 @@ FLOORS = [
     ("dependency",),
     ("arrays", "randomness", "shapes"),
     ("ranks", "tensorization"),
-    ("candidates",),
+    ("candidates", "capacity"),
     ("named_arrays", "arguments", "contraction", "algorithms"),
     ("formats", "optim"),
     ("call", "decomposition"),

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_bias, check_features, check_input
 from tlinear.arrays import NUMPY, Array, DType, Space, adopt_inexact
+from tlinear.capacity import check_capacity, is_out_of_memory, out_of_memory
 from tlinear.contraction.options import Mode, PlanOptions, is_training
 from tlinear.contraction.plan import Plan
 from tlinear.contraction.search import plan, plan_for
@@ -17,9 +19,22 @@ from tlinear.errors import FactorizationError
 from tlinear.formats.base import FactorizedTensor
 from tlinear.named_arrays import check_same_names
 
-__all__ = ["Call", "Features", "check_weight", "named_parameters", "planned", "rebuilt", "weight_and_bias"]
+__all__ = [
+    "Call",
+    "Features",
+    "check_weight",
+    "name_memory",
+    "named_parameters",
+    "planned",
+    "rebuilt",
+    "weight_and_bias",
+]
 
 Features: TypeAlias = tuple[int | None, int | None]
+
+_MANY_ENTRIES = 1 << 24
+_FEWER = "Pass fewer samples"
+_FACTORIZED = "Pass implementation='factorized', which needs no dense weight, or choose smaller modes."
 
 
 class Call(NamedTuple):
@@ -73,6 +88,9 @@ class Call(NamedTuple):
         result_dtype = space.inexact_dtype(array.dtype, weight.dtype, weight.dtype if offset is None else offset.dtype)
         dtype = space.compute_dtype(result_dtype)
         n_samples, taken = math.prod(array.shape) // n_in, 0
+        if n_samples * weight.out_features > _MANY_ENTRIES:  # before anything is planned
+            shape, itemsize = (n_samples, weight.out_features), space.plan_dtype(dtype).itemsize
+            check_capacity(f"The output of {n_samples} samples", shape, itemsize, f"{_FEWER}.", space)
         if options.memory_limit is not None:
             taken = _converted_bytes(array, weight, (n_in, n_out), result_dtype, training=is_training(mode))
         if space is NUMPY:
@@ -80,6 +98,8 @@ class Call(NamedTuple):
         else:
             asked = weight.layer_network, options, mode, n_samples, space.plan_dtype(dtype)
             plan = plan_for(*asked, taken_bytes=taken, hardware=space.hardware).on(space)
+        if plan.implementation == "reconstructed" and weight.in_features * weight.out_features > _MANY_ENTRIES:
+            check_capacity("The dense weight", weight.shape, plan.dtype.itemsize, _FACTORIZED, space)
         flat = _flatten(space, array, weight.in_shape, dtype)
         return cls(array, weight, offset, n_in, n_out, plan, flat, result_dtype, space)
 
@@ -145,6 +165,18 @@ def planned(weight: FactorizedTensor, bias: Array | None, options: PlanOptions, 
     space, arrays = weight.space, named_parameters(weight, bias).values()
     dtype = space.plan_dtype(space.compute_dtype(space.inexact_dtype(*(array.dtype for array in arrays))))
     return plan(weight.layer_network, options, mode=mode, batch_size=batch_size, dtype=dtype, hardware=space.hardware)
+
+
+def name_memory(
+    error: Exception, x: ArrayLike, weight: FactorizedTensor, *, options: PlanOptions, mode: Mode = "forward"
+) -> None:
+    """Raise :class:`MemoryLimitError` where `error`, of a call with these arguments, is that memory ran out."""
+    if not is_out_of_memory(error):
+        return
+    n_samples = math.prod(np.shape(x)[:-1])
+    what = f"A call{' and its pullback' * is_training(mode)} of {n_samples} samples"
+    remedy = f"{_FEWER}, or set memory_limit to what there is, by which a plan is then chosen."
+    raise out_of_memory(what, planned(weight, None, options, mode, n_samples).peak_bytes, remedy) from error
 
 
 def check_weight(weight: FactorizedTensor) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tlinear.arrays import NUMPY, Array, DType, Space
+from tlinear.capacity import check_capacity
 from tlinear.decomposition import Allocation, Calibration, Decomposition, decompose
 from tlinear.errors import DeviceError, OptionError, RankError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
@@ -51,6 +52,8 @@ def factorize(
     space = dense.space
     for name, array in dense.parameters().items():
         space.check_finite(array, name)
+    itemsize = dense.weight.dtype.itemsize if space is NUMPY else space.plan_dtype(dense.weight.dtype).itemsize
+    check_capacity("The weight as a tensor", (*in_shape, *out_shape), itemsize, "Choose fewer modes.", space)
     matrix = space.zeros((math.prod(in_shape), math.prod(out_shape)), dense.weight.dtype)
     matrix[: dense.in_features, : dense.out_features] = space.turned(dense.weight)
     asked = {

@@ -82,7 +82,7 @@ class OptionError(TLinearError, TypeError):
 
 
 class MemoryLimitError(TLinearError, MemoryError):
-    """No plan keeps to the memory limit."""
+    """An array takes more bytes than one can have or than there are, or no plan keeps to the memory limit."""
 
 
 class ParameterError(TLinearError, ValueError):

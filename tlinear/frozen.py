@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_tangent
 from tlinear.arrays import Array
-from tlinear.call import Call, named_parameters, planned, rebuilt, weight_and_bias
+from tlinear.call import Call, name_memory, named_parameters, planned, rebuilt, weight_and_bias
 from tlinear.contraction.execute import arrange_weights, contract_weights, pass_through, reduce_operand
 from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.plan import Plan
@@ -97,37 +97,42 @@ class FrozenLinear(Layer):
         return FrozenLinear(*rebuilt(parameters, self.weight), self._features, self.options)
 
     def __call__(self, x: ArrayLike) -> Array:
-        call = self._call(x)
-        return call.output(self._passed(call, call.flat))
+        return self._passed(x)[1]
 
     def vjp(self, x: ArrayLike, wrt: Wrt = None) -> tuple[Array, Pullback]:
         """``y`` and the pullback to the input, which alone has a gradient."""
         asked = {"x"} if wrt is None else gradients_asked_for(wrt, ())
-        call = self._call(x)
+        call, y = self._passed(x)
         wanted, flat = (0,) if asked else (), reduce_operand(call.plan, 0, call.flat)
         tape = Tape(call.plan, wanted, [flat], self._arranged(call), None)
-        return call.output(self._passed(call, call.flat)), Pullback(call, tape, wants_bias=False)
+        return y, Pullback(call, tape, wants_bias=False)
 
     def jvp(
         self, x: ArrayLike, dx: ArrayLike | None = None, tangents: Mapping[str, ArrayLike] | None = None
     ) -> tuple[Array, Array]:
         """``y``, and its derivative along `dx`."""
         check_known_names(tangents or {}, (), "The tangents of a frozen layer's parameters")
-        call = self._call(x)
-        y = call.output(self._passed(call, call.flat))
+        call, y = self._passed(x)
         if dx is None:
             return y, self.space.zeros_like(y)
-        moved = self._passed(call, call.flatten(check_tangent(dx, call.x, "dx", self.space), self.weight.in_shape))
+        moved = self._product(call, call.flatten(check_tangent(dx, call.x, "dx", self.space), self.weight.in_shape))
         return y, self.space.astype(call.merge(moved, call.out_features, call.weight.out_features), y.dtype)
 
     def plan(self, batch_size: int) -> Plan:
         """What a call computes for this many samples of the parameters' dtype; ``print`` it."""
         return planned(self.weight, self.bias, self.options, "frozen", batch_size)
 
-    def _call(self, x: ArrayLike) -> Call:
-        return Call.prepare(x, self.weight, self.bias, options=self.options, mode="frozen", features=self._features)
+    def _passed(self, x: ArrayLike) -> tuple[Call, Array]:
+        """The checked arguments of a call, and ``y``."""
+        weight, options = self.weight, self.options
+        try:
+            call = Call.prepare(x, weight, self.bias, options=options, mode="frozen", features=self._features)
+            return call, call.output(self._product(call, call.flat))
+        except (MemoryError, RuntimeError) as error:
+            name_memory(error, x, weight, options=options, mode="frozen")
+            raise
 
-    def _passed(self, call: Call, flat: Array) -> Array:
+    def _product(self, call: Call, flat: Array) -> Array:
         """What the layer without its bias makes of an array ``[b, i1..in]``."""
         return pass_through(call.plan, reduce_operand(call.plan, 0, flat), self._arranged(call))
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from tlinear.arguments import check_cotangent, check_tangent
 from tlinear.arrays import NUMPY, Array, Space
-from tlinear.call import Call, Features, check_weight, named_parameters
+from tlinear.call import Call, Features, check_weight, name_memory, named_parameters
 from tlinear.contraction.execute import contract, intermediates, push_forward
 from tlinear.contraction.options import Implementation, Mode, Optimize, PlanOptions
 from tlinear.contraction.plan import Plan
@@ -131,8 +131,12 @@ def linear_forward(
     options: PlanOptions = DEFAULT,
 ) -> Array:
     """:func:`factorized_linear` for options that are there already."""
-    call = Call.prepare(x, weight, bias, options=options, mode="forward", features=features)
-    return call.output(contract(call.plan, call.operands()))
+    try:
+        call = Call.prepare(x, weight, bias, options=options, mode="forward", features=features)
+        return call.output(contract(call.plan, call.operands()))
+    except (MemoryError, RuntimeError) as error:
+        name_memory(error, x, weight, options=options)
+        raise
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,14 @@ class Pullback:
     wants_bias: bool
 
     def __call__(self, dy: ArrayLike) -> Gradients:
+        try:
+            return self._pulled_back(dy)
+        except (MemoryError, RuntimeError) as error:
+            plan = self.call.plan
+            name_memory(error, self.call.x, self.call.weight, options=PlanOptions(plan.implementation), mode=plan.mode)
+            raise
+
+    def _pulled_back(self, dy: ArrayLike) -> Gradients:
         call, space = self.call, self.call.space
         cotangent = check_cotangent(dy, (*call.batch_shape, call.out_features), call.result_dtype, space)
         found = self.tape.pull_back(call.flatten(cotangent, call.weight.out_shape))
@@ -202,9 +214,13 @@ def linear_vjp(
         asked = gradients_asked_for(wrt, names[1:] if bias is None else (*names[1:], "bias"))
         wanted, wants_bias = [k for k, name in enumerate(names) if name in asked], "bias" in asked
         mode = "training" if "x" in asked else "parameters"
-    call = Call.prepare(x, weight, bias, options=options, mode=mode, features=features)
-    result, tape = contract_with_tape(call.plan, call.operands(), wanted)
-    return call.output(result), Pullback(call, tape, wants_bias)
+    try:
+        call = Call.prepare(x, weight, bias, options=options, mode=mode, features=features)
+        result, tape = contract_with_tape(call.plan, call.operands(), wanted)
+        return call.output(result), Pullback(call, tape, wants_bias)
+    except (MemoryError, RuntimeError) as error:
+        name_memory(error, x, weight, options=options, mode=mode)
+        raise
 
 
 def gradients_asked_for(wrt: Iterable[str], parameters: Iterable[str]) -> frozenset[str]:
@@ -241,11 +257,15 @@ def linear_jvp(
     for name in weight.operands:
         direction = checked.get(f"weight.{name}")
         directions.append(None if direction is None else space.astype(direction, call.flat.dtype))
-    result, moved = push_forward(call.plan, call.operands(), directions)
-    dy = call.merge(moved, call.out_features, call.weight.out_features)
-    if "bias" in checked:
-        dy = dy + space.astype(checked["bias"], dy.dtype)
-    return call.output(result), space.astype(dy, call.result_dtype)
+    try:
+        result, moved = push_forward(call.plan, call.operands(), directions)
+        dy = call.merge(moved, call.out_features, call.weight.out_features)
+        if "bias" in checked:
+            dy = dy + space.astype(checked["bias"], dy.dtype)
+        return call.output(result), space.astype(dy, call.result_dtype)
+    except (MemoryError, RuntimeError) as error:
+        name_memory(error, x, weight, options=options)
+        raise
 
 
 class Trace(Mapping[str, Array]):
@@ -291,11 +311,15 @@ def linear_trace(
     call = Call.prepare(x, weight, bias, options=options, mode="forward", features=features)
     arrays: dict[str, Array] = {}
     equations: dict[str, str] = {}
-    for name, equation, array in intermediates(call.plan, call.operands()):
-        arrays[name], equations[name] = array, equation
-    last = call.plan.steps[-1].name
-    # a copy, to which the bias can be added
-    arrays["y"] = call.output(call.space.copy(call.space.transpose(arrays[last], call.plan.output_axes)))
+    try:
+        for name, equation, array in intermediates(call.plan, call.operands()):
+            arrays[name], equations[name] = array, equation
+        last = call.plan.steps[-1].name
+        # a copy, to which the bias can be added
+        arrays["y"] = call.output(call.space.copy(call.space.transpose(arrays[last], call.plan.output_axes)))
+    except (MemoryError, RuntimeError) as error:
+        name_memory(error, x, weight, options=options)
+        raise
     kept = "" if call.out_features == weight.out_features else f", the first {call.out_features} features kept"
     plus = "" if call.bias is None else ", plus bias"
     equations["y"] = f"y = {last}, its axes in order and merged{kept}{plus}"

@@ -17,6 +17,7 @@ from tlinear.contraction.plan import Plan
 from tlinear.conversion import copied_bias, factorize, inputs_of
 from tlinear.decomposition import Allocation, Calibration, Decomposition
 from tlinear.formats import FactorizedTensor, find_format
+from tlinear.formats.initialization import linear_std
 from tlinear.frozen import FrozenLinear
 from tlinear.functional import Pullback, Trace, Wrt, linear_forward, linear_jvp, linear_trace, linear_vjp
 from tlinear.linear import Layer, Linear, uniform
@@ -104,7 +105,7 @@ class FactorizedLinear(Layer):
         out_shape = as_shape(out_tensorized_features, "out_tensorized_features")
         n_in, n_out = check_features("in", in_features, in_shape), check_features("out", out_features, out_shape)
         resolved = cls.resolve_rank(in_shape, out_shape, rank, in_features=n_in, out_features=n_out)
-        generator, std = to_generator(rng), 1.0 / math.sqrt(3 * n_in)
+        generator, std = to_generator(rng), linear_std(n_in)
         self.weight = cls.random(in_shape, out_shape, resolved, std=std, dtype=dtype or np.float64, rng=generator)
         self.bias = uniform((n_out,), n_in, dtype, generator) if bias else None
         self._in_features, self._out_features = n_in, n_out

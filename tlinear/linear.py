@@ -23,6 +23,7 @@ from tlinear.arrays import (
     parameter_dtype,
     space_of,
 )
+from tlinear.capacity import check_capacity
 from tlinear.errors import ShapeError, StateError
 from tlinear.functional import Gradients, Wrt, bias_gradient, gradients_asked_for
 from tlinear.named_arrays import check_known_names, check_same_names, check_same_shapes
@@ -355,6 +356,7 @@ class Linear(Layer):
 def uniform(shape: tuple[int, ...], in_features: int, dtype: DTypeLike | None, rng: np.random.Generator) -> Array:
     """What ``torch.nn.Linear`` starts from; of a complex number, each part with half of the variance."""
     wanted, bound = parameter_dtype(dtype or np.float64), 1.0 / math.sqrt(in_features)
+    check_capacity("A parameter of the layer", shape, wanted.itemsize, "Choose fewer features.")
     if wanted.kind == "c":
         real, imag = rng.uniform(-bound, bound, (2, *shape)) / math.sqrt(2.0)
         return as_dtype(np.asarray(real + 1j * imag), wanted)

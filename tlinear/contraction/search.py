@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tlinear.arrays import DType
+from tlinear.capacity import check_limits
 from tlinear.contraction.cost import CostModel
 from tlinear.contraction.hardware import MODELS, Hardware
 from tlinear.contraction.layout import Layouts
@@ -39,7 +40,7 @@ from tlinear.contraction.room import keep_room
 from tlinear.contraction.step import Step
 from tlinear.contraction.work import Work
 from tlinear.errors import ImplementationError, MemoryLimitError, ShapeError
-from tlinear.shapes import MOST_MODES, is_integer
+from tlinear.shapes import is_integer
 
 __all__ = ["batch_bucket", "cached_plan", "plan", "plan_for"]
 
@@ -247,7 +248,7 @@ def cached_plan(  # noqa: PLR0917 (what is passed by position is found faster)
 
 def _fastest_plan(problem: _Problem, options: PlanOptions) -> Plan:
     network = problem.network
-    asked = _admitted(network, options.implementation)
+    asked = _admitted(network, options.implementation, problem.dtype)
     orders = problem.orders
     if asked != "auto":
         if not orders[asked]:
@@ -277,7 +278,7 @@ def _fitting_plan(exact: _Problem, limit: int) -> Plan | int:
     if dataclasses.replace(unlimited, batch_size=batch_size).peak_bytes <= limit:
         return unlimited
     problem = dataclasses.replace(exact, options=options.ordering, batch_size=bucket)
-    asked = _admitted(exact.network, options.implementation)
+    asked = _admitted(exact.network, options.implementation, exact.dtype)
     layouts = problem.layouts()
     sizes = [*exact.chunk_sizes, *(1 << k for k in reversed(range(4)))]
     found = [
@@ -297,16 +298,18 @@ def _fitting_plan(exact: _Problem, limit: int) -> Plan | int:
     return dataclasses.replace(taken, reason=f"the fastest that keeps to memory_limit={options.memory_limit:,}")
 
 
-def _admitted(network: Network, implementation: Implementation) -> Implementation:
-    """What of `implementation` is possible: a weight that an array can have as many axes as."""
-    if network.n_modes <= MOST_MODES:
+def _admitted(network: Network, implementation: Implementation, dtype: DType) -> Implementation:
+    """What of `implementation` is possible: a weight that an array can have as many axes and bytes as."""
+    if BATCH not in network.output:
         return implementation
-    if implementation == "reconstructed":
-        raise ShapeError(
-            f"The weight has {network.n_modes} modes, but an array can have {MOST_MODES} axes. Pass "
-            "implementation='factorized', or choose fewer modes."
-        )
-    return "factorized"
+    remedy = "Pass implementation='factorized', or choose fewer or smaller modes."
+    try:
+        check_limits("The dense weight", network.shape(range(network.n_modes)), dtype.itemsize, remedy)
+    except (MemoryLimitError, ShapeError):
+        if implementation == "reconstructed":
+            raise
+        return "factorized"
+    return implementation
 
 
 def _no_order(problem: _Problem, options: PlanOptions, asked: str) -> ImplementationError:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tlinear.algorithms.fallbacks import noting_fallbacks
 from tlinear.arrays import NUMPY, Array, DType, Space, as_parameter, check_finite, space_of
+from tlinear.capacity import naming_memory
 from tlinear.decomposition.baseline import LowRank, low_rank_baseline
 from tlinear.decomposition.calibrated import fit_calibrated
 from tlinear.decomposition.calibration import Calibration
@@ -136,6 +137,8 @@ def decompose(
         When the respective argument is none of the above, or a tolerance takes more than the rank allows.
     DecompositionError
         When LAPACK fails on a matrix, or the tolerance is not reached.
+    MemoryLimitError
+        When what is computed takes more memory than there is.
 
     Examples
     --------
@@ -193,7 +196,11 @@ def decompose(
     check_range(largest, kept, space)
     work = Fitting(cls, source, n_in, rules, to_generator(rng), options, largest, kept)
     inputs = None if calibration is None else _inputs(calibration, source.shape, n_in, tolerance)
-    with noting_fallbacks() as fallbacks:
+    what, n_bytes = f"The decomposition of a tensor of shape {tuple(source.shape)}", 8 * math.prod(source.shape)
+    with (
+        noting_fallbacks() as fallbacks,
+        naming_memory(what, n_bytes, "Lower the rank, or decompose a smaller tensor."),
+    ):
         result = _decomposed(work, rank, tolerance, allocation, inputs)
     return result.made_from(Origin(source, inputs), tuple(fallbacks))
 

@@ -25,7 +25,7 @@ from tlinear.arrays import Array, DType, Space, as_parameter, bring, common_spac
 from tlinear.contraction.network import Label, Labels, Network
 from tlinear.errors import ShapeError
 from tlinear.formats.fields import is_tuple, numbered, operand_fields, split_fields
-from tlinear.formats.initialization import random_operands
+from tlinear.formats.initialization import linear_std, random_operands
 from tlinear.formats.narrowing import narrowed
 from tlinear.formats.rank_rules import check_n_layers, rank_rules
 from tlinear.formats.reconstruction import reconstruct
@@ -192,7 +192,7 @@ class FactorizedTensor(ABC):
         """
         in_shape, out_shape = as_shape(in_shape, "in_shape"), as_shape(out_shape, "out_shape")
         network = cls.network_for(in_shape, out_shape, resolve_bonds(rank_rules(cls, in_shape, out_shape), rank))
-        target = 1.0 / math.sqrt(3 * math.prod(in_shape)) if std is None else std
+        target = linear_std(math.prod(in_shape)) if std is None else std
         generator = to_generator(rng)
         operands = random_operands(network, target, parameter_dtype(dtype), generator, cls.constant_operands)
         return cls.from_operands(operands, len(in_shape), len(out_shape))
@@ -371,8 +371,7 @@ class FactorizedTensor(ABC):
     def to_matrix(self) -> Array:
         """The dense weight of shape ``(out_features, in_features)``, as ``nn.Linear.weight`` has it."""
         self._require_split("a matrix")
-        matrix = self.space.reshape(self.to_tensor(), (self.in_features, self.out_features))
-        return self.space.ordered(matrix, (1, 0))
+        return reconstruct(self.network, list(self.operands.values()), self.dtype, self.space, as_matrix=True)
 
     def astype(self, dtype: DTypeLike) -> Self:
         """The same tensor with every operand in `dtype`; out of its range, they give powers of two to each other.

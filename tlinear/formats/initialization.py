@@ -8,10 +8,14 @@ from collections.abc import Container
 import numpy as np
 
 from tlinear.arrays import Array, DType, as_dtype, largest_part, limits_of
+from tlinear.capacity import check_capacity, naming_memory
 from tlinear.contraction.network import Network
-from tlinear.errors import OptionError
+from tlinear.errors import OptionError, ShapeError
 
-__all__ = ["operand_std", "random_operands"]
+__all__ = ["linear_std", "operand_std", "random_operands"]
+
+_IN_RANGE = 2**1000
+_REMEDY = "Lower the rank, or choose fewer or smaller modes."
 
 
 def operand_std(network: Network, std: float, constant: Container[str] = ()) -> float:
@@ -53,20 +57,57 @@ def operand_std(network: Network, std: float, constant: Container[str] = ()) -> 
         raise OptionError(f"std={std!r} must be a finite number, 0 or more.")
     n_random = sum(name not in constant for name in network.names)
     n_assignments = math.prod(size for label, size in network.label_sizes if label >= network.n_modes)
+    if std > 0.0 and n_assignments > _IN_RANGE:
+        return float(2.0 ** ((math.log2(std) - math.log2(n_assignments) / 2.0) / n_random))
+    if std == 0.0:
+        return 0.0
     return float((std / math.sqrt(n_assignments)) ** (1.0 / n_random))
+
+
+def linear_std(in_features: int) -> float:
+    """The standard deviation of the weights that ``torch.nn.Linear`` starts from, ``1 / sqrt(3 in_features)``.
+
+    Raises
+    ------
+    ShapeError
+        When there are more features than floating-point numbers can count.
+
+    Examples
+    --------
+    >>> linear_std(12) == 1 / 6
+    True
+    """
+    if in_features > _IN_RANGE:
+        raise ShapeError(
+            f"An input of 2^{in_features.bit_length() - 1} features or more has no default standard deviation of the "
+            "weight. Pass std to random, or choose fewer or smaller modes."
+        )
+    return 1.0 / math.sqrt(3 * in_features)
 
 
 def random_operands(
     network: Network, std: float, dtype: DType, rng: np.random.Generator, constant: Container[str] = ()
 ) -> dict[str, Array]:
-    """Independent Gaussian operands by name, those in `constant` all ones; see :func:`operand_std`."""
-    scale = operand_std(network, std, constant)
-    return {
-        name: np.ones(network.shape(labels), dtype)
-        if name in constant
-        else _normal(network.shape(labels), scale, dtype, rng)
-        for name, labels in zip(network.names, network.inputs, strict=True)
-    }
+    """Independent Gaussian operands by name, those in `constant` all ones; see :func:`operand_std`.
+
+    Raises
+    ------
+    MemoryLimitError
+        When they take more bytes than arrays can have, or than there are.
+    ShapeError
+        When one has more axes than an array can have.
+    """
+    shapes = {name: network.shape(labels) for name, labels in zip(network.names, network.inputs, strict=True)}
+    for name, shape in shapes.items():
+        check_capacity(f"The operand {name}", shape, dtype.itemsize, _REMEDY)
+    what, n = "All operands together", network.n_parameters
+    check_capacity(what, (n,), dtype.itemsize, _REMEDY)
+    with naming_memory(what, n * dtype.itemsize, _REMEDY):
+        scale = operand_std(network, std, constant)
+        return {
+            name: np.ones(shape, dtype) if name in constant else _normal(shape, scale, dtype, rng)
+            for name, shape in shapes.items()
+        }
 
 
 def _normal(shape: tuple[int, ...], std: float, dtype: DType, rng: np.random.Generator) -> Array:
