@@ -52,7 +52,7 @@ def factorize(
     space = dense.space
     for name, array in dense.parameters().items():
         space.check_finite(array, name)
-    itemsize = dense.weight.dtype.itemsize if space is NUMPY else space.plan_dtype(dense.weight.dtype).itemsize
+    itemsize = space.plan_dtype(dense.weight.dtype).itemsize
     check_capacity("The weight as a tensor", (*in_shape, *out_shape), itemsize, "Choose fewer modes.", space)
     matrix = space.zeros((math.prod(in_shape), math.prod(out_shape)), dense.weight.dtype)
     matrix[: dense.in_features, : dense.out_features] = space.turned(dense.weight)
