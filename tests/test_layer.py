@@ -83,6 +83,31 @@ def test_a_refused_cotangent_leaves_the_forward_pass_waiting(layer):
     assert layer.backward(np.ones((2, 10))).shape == (2, 16)
 
 
+class Recorder(np.ndarray):
+    """A weight that tells how many axes the factors of its products have."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if ufunc is np.matmul:
+            self.axes.append([np.ndim(array) for array in inputs])
+        return getattr(ufunc, method)(*map(np.asarray, inputs), **options)
+
+    def __array_finalize__(self, source):
+        self.axes = getattr(source, "axes", [])
+
+
+def test_a_dense_layer_makes_one_product_of_a_batch_of_any_axes():
+    """BLAS takes matrices: NumPy cuts a stack of them into as many calls."""
+    rng = np.random.default_rng(0)
+    weight, x, dy = (rng.integers(-3, 4, shape).astype(float) for shape in ((5, 4), (2, 3, 6, 4), (2, 3, 6, 5)))
+    layer = Linear.from_arrays(weight, np.arange(5.0))
+    layer.weight = weight.view(Recorder)
+    y, pullback = layer.vjp(x)
+    layer.jvp(x, x, {"weight": weight})
+    assert layer.weight.axes == [[2, 2]] * 3
+    np.testing.assert_array_equal(pullback(dy).x, dy @ weight)
+    np.testing.assert_array_equal(y, np.einsum("abci,oi->abco", x, weight) + np.arange(5.0))
+
+
 @pytest.mark.parametrize("implementation", ["factorized", "reconstructed", "auto"])
 def test_every_call_takes_the_plan_of_the_layers_implementation(monkeypatch, implementation):
     asked = []

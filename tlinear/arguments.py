@@ -47,7 +47,7 @@ def check_features(side: str, features: Any, shape: tuple[int, ...]) -> int:
 
 def check_bias(bias: ArrayLike, out_features: int, space: Space = NUMPY) -> Array:
     """`bias` as an array of shape ``(out_features,)``."""
-    array = adopt_inexact(bias, space, "bias", "the layer's weight lives")
+    array = space.in_order(adopt_inexact(bias, space, "bias", "the layer's weight lives"))
     if array.shape != (out_features,):
         raise ShapeError(
             f"bias has shape {tuple(array.shape)}, but the layer has out_features={out_features}. "

@@ -119,7 +119,7 @@ class FactorizedLinear(Layer):
         out_features: int | None = None,
         implementation: Implementation = "auto",
     ) -> Self:
-        """The layer of a given factorized weight and bias; arrays are held, not copied.
+        """The layer of a given factorized weight and bias; C-contiguous arrays are held, others copied.
 
         The features are all that the modes of the weight hold, unless fewer are given.
 

@@ -17,7 +17,7 @@ from tlinear.arrays import (
     Space,
     adopt_inexact,
     as_dtype,
-    as_parameter,
+    as_source,
     bring,
     find_space,
     parameter_dtype,
@@ -52,7 +52,7 @@ class Layer(ABC):
 
     @abstractmethod
     def parameters(self) -> dict[str, Array]:
-        """Every array of the layer by name; the arrays themselves, not copies.
+        """Every array of the layer by name, C-contiguous; the arrays themselves, not copies.
 
         Examples
         --------
@@ -62,7 +62,9 @@ class Layer(ABC):
 
     @abstractmethod
     def with_parameters(self, parameters: Mapping[str, ArrayLike]) -> Self:
-        """The same layer with other numbers: every parameter must be there, in its shape; held, not copied.
+        """The same layer with other numbers: every parameter must be there, in its shape.
+
+        Arrays are held, not copied, unless they are not C-contiguous, as every parameter is.
 
         Raises
         ------
@@ -166,7 +168,11 @@ class Layer(ABC):
         return sum(math.prod(array.shape) for array in self.parameters().values())
 
     def forward(self, x: ArrayLike) -> Array:
-        """Like calling the layer, and remembers what :meth:`backward` needs."""
+        """Like calling the layer, and remembers what :meth:`backward` needs.
+
+        It is that of the last pass, whichever thread made it.  In several threads use :meth:`vjp`, or for each a
+        ``copy.copy`` of the layer, which shares its arrays.
+        """
         y, self._pullback = self.vjp(x)
         return y
 
@@ -248,9 +254,10 @@ class Linear(Layer):
 
     @classmethod
     def from_arrays(cls, weight: ArrayLike, bias: ArrayLike | None = None, *, transposed: bool = False) -> Self:
-        """The layer of a given weight ``(out_features, in_features)`` and bias; arrays are held, not copied.
+        """The layer of a given weight ``(out_features, in_features)`` and bias.
 
-        `transposed` is for weights stored as ``(in_features, out_features)``: scikit-learn's
+        Arrays are held, not copied, unless their entries lie in another order than their axes', as those of a
+        transposed array do.  `transposed` is for weights stored as ``(in_features, out_features)``: scikit-learn's
         ``coefs_``, the MatMul of ONNX, the Conv1D of GPT-2.
 
         Examples
@@ -258,15 +265,16 @@ class Linear(Layer):
         >>> Linear.from_arrays([[1.0, 2.0, 3.0]])([1.0, 1.0, 1.0])
         array([6.])
         """
-        matrix = as_parameter(weight, "weight")
+        matrix = as_source(weight, "weight")
         if matrix.ndim != 2 or 0 in matrix.shape:
             raise ShapeError(
                 f"weight has shape {tuple(matrix.shape)}, but must be a matrix (out_features, in_features). "
                 "Reshape it, and pass transposed=True if it is stored as (in_features, out_features)."
             )
         layer = cls.__new__(cls)
-        layer.weight = space_of(matrix).turned(matrix) if transposed else matrix
-        layer.bias = None if bias is None else check_bias(bias, layer.out_features, space_of(matrix))
+        space = space_of(matrix)
+        layer.weight = space.in_order(space.turned(matrix) if transposed else matrix)
+        layer.bias = None if bias is None else check_bias(bias, layer.out_features, space)
         return layer
 
     @property
@@ -326,11 +334,9 @@ class Linear(Layer):
         work = space.compute_dtype(dtype)
         dy = space.zeros((*array.shape[:-1], self.out_features), work)
         if dx is not None:
-            dy += space.astype(check_tangent(dx, array, "dx", space), work) @ space.turned(
-                space.astype(self.weight, work)
-            )
+            dy += self._product(check_tangent(dx, array, "dx", space), self.weight, work)
         if "weight" in moved:
-            dy += space.astype(array, work) @ space.turned(space.astype(moved["weight"], work))
+            dy += self._product(array, moved["weight"], work)
         if "bias" in moved:
             dy += space.astype(moved["bias"], work)
         return self._apply(array, dtype), space.astype(dy, dtype)
@@ -343,8 +349,17 @@ class Linear(Layer):
     def _apply(self, x: Array, dtype: DType) -> Array:
         space = self.space
         work = space.compute_dtype(dtype)
-        y = space.astype(x, work) @ space.turned(space.astype(self.weight, work))
-        return space.astype(y if self.bias is None else y + space.astype(self.bias, work), dtype)
+        y = self._product(x, self.weight, work)
+        if self.bias is not None:
+            y += space.astype(self.bias, work)
+        return space.astype(y, dtype)
+
+    def _product(self, x: Array, matrix: Array, work: DType) -> Array:
+        """``x matrix^T`` as one product of matrices, however many batch axes there are: BLAS takes no more than two."""
+        space = self.space
+        flat = x if x.ndim <= 2 else space.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+        y = space.astype(flat, work) @ space.turned(space.astype(matrix, work))
+        return y if x.ndim <= 2 else space.reshape(y, (*x.shape[:-1], matrix.shape[0]))
 
     def __repr__(self) -> str:
         return (

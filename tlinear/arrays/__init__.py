@@ -8,6 +8,7 @@ there; ``foreign`` is that by the array API standard; ``crossing`` is the way fr
 from tlinear.arrays.crossing import adopt as adopt
 from tlinear.arrays.crossing import adopt_inexact as adopt_inexact
 from tlinear.arrays.crossing import as_parameter as as_parameter
+from tlinear.arrays.crossing import as_source as as_source
 from tlinear.arrays.crossing import bring as bring
 from tlinear.arrays.crossing import common_space as common_space
 from tlinear.arrays.crossing import find_space as find_space

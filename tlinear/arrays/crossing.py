@@ -19,6 +19,7 @@ __all__ = [
     "adopt",
     "adopt_inexact",
     "as_parameter",
+    "as_source",
     "bring",
     "common_space",
     "find_space",
@@ -83,8 +84,8 @@ def adopt_inexact(array: Any, space: Space, name: str, where: str) -> Array:
     return space.astype(own, space.inexact_dtype(own.dtype))
 
 
-def as_parameter(array: Any, name: str = "array") -> Array:
-    """What a parameter may be, in the space where it lives.
+def as_source(array: Any, name: str = "array") -> Array:
+    """What a parameter may be, in the space where it lives, its entries where they lie.
 
     Raises
     ------
@@ -95,13 +96,27 @@ def as_parameter(array: Any, name: str = "array") -> Array:
 
     Examples
     --------
-    >>> as_parameter([1, 2]).dtype
+    >>> as_source([1, 2]).dtype
     dtype('float64')
     """
     space = NUMPY if type(array) is np.ndarray else space_of(array)
     if space is not NUMPY:
         _check_writable(array, space.library)
     return adopt_inexact(array, space, name, "")
+
+
+def as_parameter(array: Any, name: str = "array") -> Array:
+    """The same with its entries in the order of its axes: held if they are, else copied.
+
+    Many writers of files store the memory of an array as it lies.
+
+    Examples
+    --------
+    >>> as_parameter(np.ones((3, 2)).T).flags.c_contiguous
+    True
+    """
+    own = as_source(array, name)
+    return space_of(own).in_order(own)
 
 
 def to_inexact(array: Any, name: str = "array") -> Array:

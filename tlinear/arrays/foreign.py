@@ -137,6 +137,14 @@ class Foreign(Space):
     def contiguous(self, array: Array) -> Array:
         return array
 
+    def in_order(self, array: Array) -> Array:
+        """By what torch and CuPy tell; the standard has no such notion."""
+        tensor: Any = array
+        if callable(getattr(tensor, "is_contiguous", None)):
+            return tensor if tensor.is_contiguous() else tensor.contiguous()
+        lies_in_order = getattr(getattr(tensor, "flags", None), "c_contiguous", True)
+        return tensor if lies_in_order else tensor.copy()
+
     def zeros_like(self, array: Array) -> Array:
         return self.xp.zeros_like(array)
 

@@ -101,6 +101,9 @@ class Space:
         def contiguous(self, array: Array) -> Array:
             """See :func:`tlinear.arrays.host.contiguous`."""
 
+        def in_order(self, array: Array) -> Array:
+            """`array`, or where the library can tell that its entries lie in another order than its axes', a copy."""
+
         def reshape(self, array: Array, shape: tuple[int, ...]) -> Array:
             """`array` in another shape, a copy where it must be."""
 
@@ -131,6 +134,7 @@ class Space:
         times_power_of_two = staticmethod(host.times_power_of_two)
         check_finite = staticmethod(host.check_finite)
         contiguous = staticmethod(host.contiguous)
+        in_order = staticmethod(host.contiguous)
         reshape = staticmethod(np.ndarray.reshape)
         transpose = staticmethod(np.ndarray.transpose)
         turned = staticmethod(attrgetter("mT"))

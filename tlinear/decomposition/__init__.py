@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tlinear.algorithms.fallbacks import noting_fallbacks
-from tlinear.arrays import NUMPY, Array, DType, Space, as_parameter, check_finite, space_of
+from tlinear.arrays import NUMPY, Array, DType, Space, as_source, check_finite, space_of
 from tlinear.capacity import naming_memory
 from tlinear.decomposition.baseline import LowRank, low_rank_baseline
 from tlinear.decomposition.calibrated import fit_calibrated
@@ -162,7 +162,7 @@ def decompose(
     error of the weight 0.72, of the outputs 0.35
     """
     cls = find_format(factorization)
-    space, source = space_of(tensor), as_parameter(tensor, "tensor")
+    space, source = space_of(tensor), as_source(tensor, "tensor")
     if source.ndim == 0 or 0 in source.shape:
         raise ShapeError(
             f"A tensor of shape {tuple(source.shape)} has nothing to factorize. Pass one with modes and entries."

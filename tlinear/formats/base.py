@@ -44,8 +44,8 @@ Shape: TypeAlias = tuple[int, ...]
 class FactorizedTensor(ABC):
     """A tensor of shape ``(*in_shape, *out_shape)`` kept as the operands of an einsum network.
 
-    The arrays are held, not copied.  A subclass declares its operands as positional fields, annotated ``Array`` or
-    ``tuple[Array, ...]``, and states the class methods of the first block below; everything else is derived.
+    C-contiguous arrays are held, others copied.  A subclass declares its operands as positional fields, annotated
+    ``Array`` or ``tuple[Array, ...]``, and states the class methods of the first block; everything else is derived.
     """
 
     n_in: int | None = dataclasses.field(default=None, kw_only=True)
