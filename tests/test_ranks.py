@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from best_ranks import Chain, Tucker
 from cases import FACTORIZATIONS, modes
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_formats import TensorRing
 
@@ -18,7 +18,7 @@ from tlinear import resolve_rank
 from tlinear.errors import InfeasibleRankError, RankError, ShapeError
 from tlinear.formats import FORMATS
 from tlinear.formats.rank_rules import rank_rules
-from tlinear.ranks.budget import fill_budget
+from tlinear.ranks.budget import fill_budget, least_bonds
 from tlinear.ranks.resolve import resolve_bonds
 
 LOW_RANK = tuple(name for name in FACTORIZATIONS if name != "dense")
@@ -38,6 +38,11 @@ def count(factorization, in_shape, out_shape, rank):
     return cls.network_for(in_shape, out_shape, bonds).n_parameters
 
 
+def limit_of(fraction, dense):
+    """What a budget allows, in exact arithmetic."""
+    return math.floor(Fraction(fraction) * dense)
+
+
 def largest_useful(factorization, in_shape, out_shape):
     return resolve_rank(factorization, in_shape, out_shape, math.prod(in_shape) * math.prod(out_shape))
 
@@ -46,19 +51,19 @@ def largest_useful(factorization, in_shape, out_shape):
 def test_a_budget_is_never_exceeded_and_infeasible_only_when_rank_one_is(factorization, in_shape, out_shape, fraction):
     dense = math.prod(in_shape) * math.prod(out_shape)
     least = count(factorization, in_shape, out_shape, 1)
-    if least > fraction * dense:
+    if least > limit_of(fraction, dense):
         with pytest.raises(InfeasibleRankError, match=f"of rank 1 already has {least}"):
             resolve_rank(factorization, in_shape, out_shape, fraction)
     else:
         rank = resolve_rank(factorization, in_shape, out_shape, fraction)
-        assert least <= count(factorization, in_shape, out_shape, rank) <= fraction * dense
+        assert least <= count(factorization, in_shape, out_shape, rank) <= limit_of(fraction, dense)
 
 
 @given(low_rank, sides, sides, fractions, fractions)
 def test_parameters_do_not_decrease_with_the_budget(factorization, in_shape, out_shape, a, b):
     dense = math.prod(in_shape) * math.prod(out_shape)
     low, high = sorted((a, b))
-    if count(factorization, in_shape, out_shape, 1) <= low * dense:
+    if count(factorization, in_shape, out_shape, 1) <= limit_of(low, dense):
         assert count(factorization, in_shape, out_shape, low) <= count(factorization, in_shape, out_shape, high)
 
 
@@ -66,9 +71,9 @@ def test_parameters_do_not_decrease_with_the_budget(factorization, in_shape, out
 def test_cp_takes_the_largest_rank_of_the_budget(in_shape, out_shape, fraction):
     shape = (*in_shape, *out_shape)
     dense, each = math.prod(shape), 1 + sum(shape)
-    if each <= fraction * dense:
+    if each <= limit_of(fraction, dense):
         largest = math.prod(shape) // max(shape)
-        assert resolve_rank("cp", in_shape, out_shape, fraction) == min(math.floor(fraction * dense) // each, largest)
+        assert resolve_rank("cp", in_shape, out_shape, fraction) == min(limit_of(fraction, dense) // each, largest)
 
 
 @given(low_rank, sides, sides, st.one_of(fractions, st.integers(1, 100)))
@@ -282,7 +287,7 @@ short = st.lists(st.integers(1, 8), min_size=1, max_size=2).map(tuple)
 def test_ranks_are_the_largest_of_the_family_near_the_proportional_ones(factorization, in_shape, out_shape, fraction):
     """Word for word what fill_budget says, with every t and every e tried."""
     rules = rules_of(factorization, in_shape, out_shape)
-    limit = math.floor(fraction * rules.dense_parameters)
+    limit = limit_of(fraction, rules.dense_parameters)
     steps = {
         Fraction(m) / Fraction(s) for s, top in zip(rules.scale, rules.largest, strict=True) for m in range(1, top + 1)
     }
@@ -345,7 +350,7 @@ def test_the_budget_is_used(factorization, share):
         if factorization == "blocktt":
             sizes = tuple(i * o for i, o in itertools.zip_longest(in_shape, out_shape, fillvalue=1))
         for fraction in (0.01, 0.05, 0.1, 0.25, 0.5, 0.9, 1.0):
-            limit = math.floor(fraction * math.prod(sizes))
+            limit = limit_of(fraction, math.prod(sizes))
             try:
                 bonds = fill_budget(rules, fraction)
             except InfeasibleRankError:
@@ -367,7 +372,7 @@ def test_joint_layers_are_one_more_mode_counted_once(in_shape, out_shape, n_laye
     try:
         rank = resolve_rank(factorization, in_shape, out_shape, fraction, n_layers=n_layers)
     except InfeasibleRankError:
-        assert joint_count(factorization, in_shape, out_shape, n_layers, 1) > math.floor(fraction * dense)
+        assert joint_count(factorization, in_shape, out_shape, n_layers, 1) > limit_of(fraction, dense)
         return
     assert joint_count(factorization, in_shape, out_shape, n_layers, rank) <= fraction * dense
     assert resolve_rank(factorization, in_shape, out_shape, rank, n_layers=n_layers) == rank
@@ -396,9 +401,9 @@ def test_a_budget_is_a_fraction_of_the_features_that_are_real(factorization, in_
     try:
         rank = resolve_rank(factorization, in_shape, out_shape, fraction, **features)
     except InfeasibleRankError:
-        assert count(factorization, in_shape, out_shape, 1) > math.floor(fraction * in_features * out_features)
+        assert count(factorization, in_shape, out_shape, 1) > limit_of(fraction, in_features * out_features)
         return
-    assert count(factorization, in_shape, out_shape, rank) <= fraction * in_features * out_features
+    assert count(factorization, in_shape, out_shape, rank) <= limit_of(fraction, in_features * out_features)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +431,7 @@ def test_fixed_modes_keep_their_full_size_within_the_budget(in_shape, out_shape,
     except RankError:
         return
     assert all(rank[mode] == shape[mode] for mode in fixed)
-    assert count("tucker", in_shape, out_shape, rank) <= fraction * math.prod(shape)
+    assert count("tucker", in_shape, out_shape, rank) <= limit_of(fraction, math.prod(shape))
     assert resolve_rank("tucker", in_shape, out_shape, rank, fixed_modes=fixed) == rank
 
 
@@ -450,13 +455,13 @@ def test_a_budget_with_fixed_modes_is_infeasible_only_when_nothing_fits(in_shape
         with pytest.raises(RankError, match="cannot be kept at full size"):
             resolve_rank("tucker", in_shape, out_shape, fraction, fixed_modes=fixed)
         return
-    if min(counts) > math.floor(fraction * math.prod(shape)):
+    if min(counts) > limit_of(fraction, math.prod(shape)):
         with pytest.raises(InfeasibleRankError, match=f"already has {min(counts)}"):
             resolve_rank("tucker", in_shape, out_shape, fraction, fixed_modes=fixed)
         return
     rank = resolve_rank("tucker", in_shape, out_shape, fraction, fixed_modes=fixed)
     assert all(rank[k] == shape[k] for k in fixed)
-    assert min(counts) <= Tucker.count(shape, rank) <= fraction * math.prod(shape)
+    assert min(counts) <= Tucker.count(shape, rank) <= limit_of(fraction, math.prod(shape))
 
 
 @pytest.mark.parametrize("n_layers", [2, 3, 7])
@@ -495,9 +500,50 @@ def test_a_pair_of_limits_needs_two_sides():
     assert max(tlinear.decompose(tensor, "tucker", 0.5, max_rank=(4, 2), n_in=1).rank[1:]) <= 2
 
 
-def test_modes_too_unlike_for_a_budget_are_refused():
-    with pytest.raises(RankError, match="too many ranks to choose from"):
-        resolve_rank("tucker", (10**12, 10**3), (10**12, 7), 0.5)
+@pytest.mark.parametrize("fraction", [1e-9, 0.5, 1.0])
+def test_modes_however_unlike_use_the_whole_budget(fraction):
+    shapes = (10**12, 10**3), (10**12, 7)
+    limit = limit_of(fraction, math.prod((*shapes[0], *shapes[1])))
+    assert limit * 0.999 < count("tucker", *shapes, fraction) <= limit
+
+
+huge = st.lists(st.one_of(st.integers(1, 9), st.integers(1, 2**60)), min_size=1, max_size=2).map(tuple)
+
+
+@given(low_rank, huge, huge, fractions, st.data())
+@settings(max_examples=40)
+def test_a_budget_is_kept_and_used_exactly_at_any_size(factorization, in_shape, out_shape, fraction, data):
+    """No member of the family that costs more fits: tried near the ranks that are found, where it might."""
+    rules = rules_of(factorization, in_shape, out_shape)
+    limit = limit_of(fraction, rules.dense_parameters)
+    if rules.count((1,) * rules.n_bonds) > limit:
+        with pytest.raises(InfeasibleRankError):
+            fill_budget(rules, fraction)
+        return
+    found = fill_budget(rules, fraction)
+    assert rules.useful(found) == found
+    assert rules.count(found) <= limit
+    least = least_bonds(rules, fraction)
+    assert all(low <= bond for low, bond in zip(least, found, strict=True))
+    for k, s in enumerate(rules.scale):
+        multiple = Fraction(found[k] + data.draw(st.integers(-2, 1))) / Fraction(s)
+        raised = data.draw(st.lists(st.integers(0, 2), min_size=rules.n_bonds, max_size=rules.n_bonds))
+        floors = [max(1, math.floor(multiple * Fraction(s))) for s in rules.scale]
+        member = rules.useful(tuple(n + e for n, e in zip(floors, raised, strict=True)))
+        is_admitted = all(abs(member[i] - member[j]) <= 1 for i, j in rules.twins)
+        assert not is_admitted or rules.count(member) <= rules.count(found) or rules.count(member) > limit
+
+
+def test_a_budget_that_floating_point_would_exceed_is_kept():
+    """Of 160 parameters 0.3 allows 47, since as a float it is a little less than three tenths."""
+    assert limit_of(0.3, 160) == 47
+    assert resolve_rank("cp", (4, 4), (2, 5), 0.3) == 47 // 16
+    assert resolve_rank("cp", (4, 4), (2, 5), math.nextafter(0.3, 1.0)) == 48 // 16
+
+
+def test_modes_beyond_the_range_of_floating_point_are_refused_by_name():
+    with pytest.raises(ShapeError, match=r"A mode of size 1\.00E\+400 is too large for ranks in proportion to it"):
+        resolve_rank("tt", (10**400,), (3,), 0.5)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_the_layer_that_is_built_has_the_parameters_rank_and_flops_listed(n_in, 
             *modes(suggestion), rank, in_features=n_in, out_features=n_out
         )
         if isinstance(rank, float):
-            assert suggestion.n_parameters <= math.floor(rank * (n_in * n_out))
+            assert suggestion.n_parameters <= Fraction(rank) * n_in * n_out
 
 
 @given(features, features, factorizations, ranks, st.sampled_from(PADS), st.integers(1, 4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, ClassVar, Protocol
 
 from tlinear.contraction.network import Labels
@@ -70,7 +71,7 @@ def rank_rules(
         shape=shape,
         dense_parameters=math.prod(shape) if dense_parameters is None else dense_parameters,
         operands=tuple(operands),
-        scale=tuple(float(s) for s in cls.bond_scale(*shapes)),
+        scale=_scale(cls, shapes),
         form=cls.rank_of_bonds,
         most=tuple(most),
         fixed=fixed,
@@ -85,6 +86,20 @@ def rank_rules(
                 f"{rules.largest[bond]}. Leave it out of fixed_modes{or_raise}."
             )
     return rules
+
+
+def _scale(cls: type[StatesRanks], shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[float, ...]:
+    """What the bonds are kept proportional to, as far as floating-point numbers go."""
+    try:
+        scale = tuple(float(s) for s in cls.bond_scale(*shapes))
+    except OverflowError:
+        scale = (math.inf,)
+    if not all(0.0 < s < math.inf for s in scale):
+        largest = max((*shapes[0], *shapes[1]))
+        raise ShapeError(
+            f"A mode of size {Decimal(largest):.2E} is too large for ranks in proportion to it. Choose smaller modes."
+        )
+    return scale
 
 
 def check_n_layers(n_layers: int) -> int:

@@ -1,33 +1,43 @@
-"""The ranks that make the most of a budget, near a fixed proportion to each other."""
+"""The ranks that make the most of a budget, near a fixed proportion to each other.
+
+All of it is done in integers, so that it is right for any size; where they fit, in those of 64 bits.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
 
 from tlinear.arrays import Array
-from tlinear.errors import InfeasibleRankError, RankError
-from tlinear.ranks.fixed import smallest_beside_fixed
+from tlinear.errors import InfeasibleRankError
+from tlinear.ranks.fixed import smallest_bonds
 from tlinear.ranks.rules import Bonds, RankRules, as_bonds
 from tlinear.shapes import format_shape
 
-__all__ = ["fill_budget", "parameter_limit"]
+__all__ = ["fill_budget", "least_bonds", "parameter_limit", "smallest_budget"]
 
 _MOST_RAISED = 2
 _PATTERNS_TRIED = 512
-_COLUMNS_AT_ONCE = 2**13
-_GRID = 48
-_MULTIPLES_TO_ENUMERATE = 64
-_MOST_MULTIPLES = 10**7
+_ENTRIES_TRIED = 2**18
+_CHANGES_LISTED = 2**10
+_STRIDE = 2**9
 
 
 def parameter_limit(rules: RankRules, fraction: float) -> int:
-    """The number of parameters that `fraction` of the dense ones allows."""
-    return math.floor(fraction * rules.dense_parameters)
+    """The number of parameters that `fraction` of the dense ones allows, exactly.
+
+    Examples
+    --------
+    >>> rules = RankRules("dense", (2**99, 3**50), 2**99 * 3**50, (), (), form=lambda bonds: None)
+    >>> parameter_limit(rules, 0.25) == 2**97 * 3**50
+    True
+    """
+    return math.floor(Fraction(fraction) * rules.dense_parameters)
 
 
 def fill_budget(rules: RankRules, fraction: float) -> Bonds:
@@ -43,8 +53,8 @@ def fill_budget(rules: RankRules, fraction: float) -> Bonds:
     grows, and to permute modes permutes their ranks.  Among members of equal count wins the best
     balanced, that of the largest ``min_k R_k / s_k``, and then that of larger ranks on earlier modes.
 
-    The search is exact.  Both the useful bonds and their count grow with t, so that it starts
-    from the largest t that fits and ends where even all bonds raised stay below the best found.
+    The search is exact, whatever the size.  For each e the useful bonds and their count grow with t, so that the last
+    that fits is found by halving.
 
     With fixed modes the smallest ranks that keep them are a member too.
 
@@ -52,27 +62,57 @@ def fill_budget(rules: RankRules, fraction: float) -> Bonds:
     ------
     InfeasibleRankError
         When even the smallest ranks cost more than the budget.
+
+    Examples
+    --------
+    A matrix of 2^70 x 2^70 entries as a product of two, of a quarter of its parameters:
+
+    >>> n = 2**70
+    >>> rules = RankRules("lowrank", (n, n), n * n, ((n, (0,)), (n, (0,))), (1.0,), form=lambda bonds: bonds)
+    >>> fill_budget(rules, 0.25) == (n // 8,)
+    True
     """
-    limit = parameter_limit(rules, fraction)
+    limit, smallest = parameter_limit(rules, fraction), smallest_bonds(rules)
+    _check_feasible(rules, smallest, fraction, limit)
     if rules.n_bonds == 0:
-        _check_feasible(rules, (), fraction, limit)
         return ()
-    family = _Family(rules)
-    _check_feasible(rules, family.smallest, fraction, limit)
-    best, winners = rules.count(family.smallest), {family.smallest}
-    for multiples in family.descend_from(limit):
-        if np.max(rules.n_parameters(family.at(multiples, family.most_raised))) <= best:
-            break
-        columns = family.members(multiples)
-        counts = rules.n_parameters(columns)
-        fitting = counts <= limit
-        if not np.any(fitting):
-            continue
-        top = int(np.max(counts[fitting]))
-        if top > best:
-            best, winners = top, set()
-        winners.update(as_bonds(column) for column in columns[:, counts == best].T)
-    return max(winners, key=family.preference)
+    columns = _Multiples(rules).last_fitting(limit)
+    counts = rules.n_parameters(columns)
+    kept = (counts <= limit) & rules.admits(columns)
+    best = np.max(counts[kept], initial=rules.count(smallest))
+    winners = {smallest, *map(as_bonds, columns[:, kept & (counts == best)].T)}
+    return max(winners, key=lambda bonds: (rules.count(bonds), *_preference(rules, bonds)))
+
+
+def least_bonds(rules: RankRules, fraction: float) -> Bonds:
+    """Bonds none of which is above those of a budget that is feasible; found in a tenth of the time.
+
+    Examples
+    --------
+    >>> rules = RankRules("lowrank", (6, 4), 24, ((6, (0,)), (4, (0,))), (1.0,), form=lambda bonds: bonds)
+    >>> least_bonds(rules, 0.9), fill_budget(rules, 0.9)
+    ((1,), (2,))
+    """
+    if rules.n_bonds == 0:
+        return ()
+    multiples, limit = _Multiples(rules), parameter_limit(rules, fraction)
+    most = multiples.most_raised
+    multiple = _last(lambda T: rules.count(multiples.raised(T, most)) <= limit, 0, multiples.end)
+    return rules.useful(multiples.raised(multiple, 0))
+
+
+def smallest_budget(rules: RankRules) -> float:
+    """The smallest float that is a feasible budget, which is above 1 where there is none.
+
+    Examples
+    --------
+    >>> rules = RankRules("lowrank", (6, 4), 24, ((6, (0,)), (4, (0,))), (1.0,), form=lambda bonds: bonds)
+    >>> smallest_budget(rules) == 10 / 24
+    True
+    """
+    count, dense = rules.count(smallest_bonds(rules)), rules.dense_parameters
+    fraction = count / dense  # rounded, down or up
+    return fraction if Fraction(fraction) * dense >= count else math.nextafter(fraction, math.inf)
 
 
 def _check_feasible(rules: RankRules, smallest: Bonds, fraction: float, limit: int) -> None:
@@ -81,7 +121,7 @@ def _check_feasible(rules: RankRules, smallest: Bonds, fraction: float, limit: i
         return
     described = f"of rank {rules.form(smallest)}, with its fixed modes at full size," if rules.fixed else "of rank 1"
     if least <= dense:
-        remedy = f"The smallest feasible budget is {_least_fraction(least, dense)!r}."
+        remedy = f"The smallest feasible budget is {smallest_budget(rules)!r}."
     else:
         remedy = "No budget up to 1 is feasible: " + (
             "fix fewer modes." if rules.fixed else "choose more balanced modes, or keep so small a weight dense."
@@ -92,109 +132,107 @@ def _check_feasible(rules: RankRules, smallest: Bonds, fraction: float, limit: i
     )
 
 
-def _least_fraction(count: int, total: int) -> float:
-    """The smallest float that is a budget of at least `count` of `total` parameters."""
-    fraction = math.nextafter(count / total, 0.0)
-    while math.floor(fraction * total) >= count:
-        fraction = math.nextafter(fraction, 0.0)
-    while math.floor(fraction * total) < count:
-        fraction = math.nextafter(fraction, math.inf)
-    return fraction
+class _Multiples:
+    """Multiples t of the scale as integers T, between two of which in a row each floor changes once at most.
 
-
-class _Family:
-    """The candidates: ``useful(floor(t s) + e)`` for the multiples t and the patterns e."""
+    The scale is of floating-point numbers, which are fractions with a power of two below.
+    """
 
     def __init__(self, rules: RankRules) -> None:
         self.rules = rules
-        self.scale = np.array(rules.scale, dtype=np.float64).reshape(-1, 1)
-        self.largest: Array = np.array(rules.largest, dtype=rules.dtype).reshape(-1, 1)
-        self.least: Array = np.ones_like(self.largest)
-        self.least[list(rules.fixed)] = self.largest[list(rules.fixed)]
+        scale = [Fraction(s) for s in rules.scale]
+        denominator = max(s.denominator for s in scale)
+        self.scale = [int(s * denominator) for s in scale]
+        self.shift = (math.ceil(sum(scale)) * denominator).bit_length()
+        self.largest = rules.largest
+        self.least = tuple(top if k in rules.fixed else 1 for k, top in enumerate(self.largest))
+        self.end = max(-(-(top << self.shift) // s) for top, s in zip(self.largest, self.scale, strict=True))
         self.patterns = _patterns(rules.scale)
         self.most_raised = int(np.max(self.patterns, initial=0))
-        self.first = 0.5 / max(rules.scale, default=1.0)
-        self.last = max((top / s for top, s in zip(rules.largest, rules.scale, strict=True)), default=1.0)
 
-    def at(self, multiples: Array, raised: int = 0) -> Array:
-        """``useful(floor(t s) + raised)`` for every multiple t."""
-        return self.rules.realizable(np.minimum(self._floors(multiples) + raised, self.largest))
+    def floors(self, multiple: int) -> list[int]:
+        """``floor(t s)``."""
+        return [multiple * s >> self.shift for s in self.scale]
 
-    def members(self, multiples: Array) -> Array:
-        """All candidates of these multiples."""
-        raised = self._floors(multiples)[:, :, np.newaxis] + self.patterns[:, np.newaxis, :]
-        columns = raised.reshape(self.rules.n_bonds, multiples.size * self.patterns.shape[1])
-        columns = self.rules.realizable(np.minimum(columns, self.largest))
-        return columns[:, self._allowed(columns)]
+    def raised(self, multiple: int, raised: int) -> Bonds:
+        """``floor(t s) + raised`` within the limits."""
+        limits = zip(self.floors(multiple), self.least, self.largest, strict=True)
+        return tuple(min(max(n, low) + raised, top) for n, low, top in limits)
 
-    def _allowed(self, columns: Array) -> Array:
-        allowed = self._keeps_fixed(columns)
-        for j, k in self.rules.twins:
-            allowed &= abs(columns[j] - columns[k]) <= 1
-        return allowed
+    def last_fitting(self, limit: int) -> Array:
+        """For each pattern e the last of its members that costs no more than the limit, and perhaps others."""
 
-    def _keeps_fixed(self, columns: Array) -> Array:
-        fixed = list(self.rules.fixed)
-        return np.asarray(np.all(columns[fixed] == self.largest[fixed], axis=0))
+        def fits(multiple: int, raised: int) -> bool:
+            bonds = self.raised(multiple, raised)
+            return self.rules.count(bonds) <= limit or self.rules.count(self.rules.useful(bonds)) <= limit
 
-    def _floors(self, multiples: Array) -> Array:
-        """``floor(t s)`` within the limits; it has reached m exactly where ``t >= m / s`` in floating point."""
-        floors = np.floor(multiples * self.scale)
-        floors += (floors + 1.0) / self.scale <= multiples
-        floors -= floors / self.scale > multiples
-        largest = self.largest.astype(np.float64)
-        return np.clip(_integers(np.minimum(floors, largest), self.rules.dtype), self.least, self.largest)
+        # up to the first every pattern fits, if any does, and from the second on none
+        first = _last(lambda T: fits(T, self.most_raised), 0, self.end)
+        second = _last(lambda T: fits(T, 0), first, self.end) + 1
+        n_changes = sum(self.floors(second)) - sum(self.floors(first))
+        return (self._listed if n_changes <= _CHANGES_LISTED else self._halved)(limit, first, second)
 
-    @cached_property
-    def smallest(self) -> Bonds:
-        """The ranks of fewest parameters: all 1, unless fixed modes need more of the others."""
-        return smallest_beside_fixed(self.rules) if self.rules.fixed else (1,) * self.rules.n_bonds
+    def _listed(self, limit: int, first: int, second: int) -> Array:
+        """All floors from the first to the second multiple are listed; the last that fits is found by its place."""
+        common = math.lcm(*self.scale)
+        before, after = self.floors(first), self.floors(second)
+        changes = sorted(
+            (m * (common // s), k) for k, s in enumerate(self.scale) for m in range(before[k] + 1, after[k] + 1)
+        )
+        listed = [before]
+        for place, (multiple, k) in enumerate(changes):
+            if place and multiple == changes[place - 1][0]:
+                listed[-1][k] += 1
+            else:
+                listed.append([n + (j == k) for j, n in enumerate(listed[-1])])
+        floors, members = self._clipped(np.array(listed, dtype=object).T), self._members
+        low, high = np.zeros(self.patterns.shape[1], dtype=np.intp), np.full(self.patterns.shape[1], len(listed))
+        while np.any(high - low > 1):
+            middle = (low + high) // 2
+            is_low = self.rules.n_parameters(members(floors[:, middle])) <= limit
+            low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
+        return members(floors[:, low])
 
-    def descend_from(self, limit: int) -> Iterator[Array]:
-        """The multiples at which the floors change, from the largest that may fit downwards, some at a time."""
-        n_together = max(1, _COLUMNS_AT_ONCE // self.patterns.shape[1])
-        low, high = self._bracket(limit)
-        step = _MULTIPLES_TO_ENUMERATE / np.sum(self.scale)
-        while True:
-            multiples = self._events(low, high)[::-1]
-            for start in range(0, multiples.size, n_together):
-                yield multiples[start : start + n_together]
-            if low <= self.first:
-                return
-            low, high, step = max(self.first, low - step), low, 2.0 * step
+    def _halved(self, limit: int, first: int, second: int) -> Array:
+        """The same where they are too many to be listed."""
+        scale = np.array(self.scale, dtype=object).reshape(-1, 1)
+        low, high = (np.full(self.patterns.shape[1], end, dtype=object) for end in (first, second))
+        while np.any(high - low > 1):
+            middle = (low + high) // 2
+            is_low = self.rules.n_parameters(self._members(self._clipped(middle * scale >> self.shift))) <= limit
+            low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
+        reached = high * scale >> self.shift
+        # where each of these floors is reached, which may lie between the two
+        changes = [floor * scale // s for floor, s in zip(reached, self.scale, strict=True)]
+        return np.concatenate(
+            [self._members(self._clipped(floors)) for floors in (low * scale >> self.shift, reached, *changes)], axis=1
+        )
 
-    def _bracket(self, limit: int) -> tuple[float, float]:
-        """The multiples between which the fitting ones end: at the lower everything fits, at the upper nothing."""
-        low, high = self.first, self.last
-        while np.sum(self.scale) * (high - low) > _MULTIPLES_TO_ENUMERATE:
-            grid = np.geomspace(low, high, _GRID)
-            floors = self._floors(grid)
-            columns = np.minimum(np.concatenate((floors, floors + self.most_raised), axis=1), self.largest)
-            fits, fits_raised = np.split(self.rules.n_parameters(self.rules.realizable(columns)) <= limit, 2)
-            n_raised, n_fitting = int(np.sum(fits_raised)), int(np.sum(fits))
-            narrower = float(grid[max(n_raised - 1, 0)]), float(grid[min(n_fitting, _GRID - 1)])
-            if (low, high) == narrower:
-                break
-            low, high = narrower
-        return low, high
+    def _clipped(self, floors: Array) -> Array:
+        least, largest = (np.array(bonds, dtype=object).reshape(-1, 1) for bonds in (self.least, self.largest))
+        return np.minimum(np.maximum(floors, least), largest).astype(self.rules.dtype)
 
-    def _events(self, low: float, high: float) -> Array:
-        """`low`, and the multiples ``m / s`` up to `high` at which a floor reaches another m, ascending."""
-        if np.sum(self.scale) * (high - low) > _MOST_MULTIPLES:
-            raise RankError(
-                f"A budget for modes as unlike as {format_shape(self.rules.shape)} has too many ranks to choose from. "
-                "Pass the rank as an int or a tuple, or choose more balanced modes."
-            )
-        steps = [np.array([low])]
-        for s, top in zip(self.rules.scale, self.rules.largest, strict=True):
-            steps.append(np.arange(max(2, math.ceil(low * s)), min(top, math.floor(high * s) + 1) + 1) / s)
-        events = np.unique(np.concatenate(steps))
-        return events[(low <= events) & (events <= high)]
+    def _members(self, floors: Array) -> Array:
+        top = np.array(self.largest, dtype=self.rules.dtype).reshape(-1, 1)
+        return self.rules.realizable(np.minimum(floors + self.patterns, top))
 
-    def preference(self, bonds: Bonds) -> tuple[float, list[tuple[float, int]], Bonds]:
-        """The greater, the better; the first two do not depend on the order of the modes."""
-        pairs = sorted(zip(self.rules.scale, bonds, strict=True))
-        return min((bond / s for s, bond in pairs), default=1.0), pairs, bonds
+
+def _last(fits: Callable[[int], bool], low: int, end: int) -> int:
+    """The last of `low` .. `end` that fits, where those before it do too; `low` where none does."""
+    step = max(1, (end - low) // _STRIDE)
+    while low + step <= end and fits(low + step):
+        low, step = low + step, 2 * step
+    high = min(low + step, end + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _preference(rules: RankRules, bonds: Bonds) -> tuple[Fraction, list[tuple[float, int]], Bonds]:
+    """The greater, the better; the first two do not depend on the order of the modes."""
+    pairs = sorted(zip(rules.scale, bonds, strict=True))
+    return min(Fraction(bond) / Fraction(s) for s, bond in pairs), pairs, bonds
 
 
 @lru_cache
@@ -202,19 +240,17 @@ def _patterns(scale: tuple[float, ...]) -> Array:
     """Which bonds are raised by how much, as columns.
 
     Up to two each, or one each, where these are not too many; else one for those of the
-    largest scales, however many, and for any one bond besides.
+    largest scales, however many, and, where those are not too many, for any one bond besides.
     """
     n = len(scale)
     for most in range(_MOST_RAISED, 0, -1):
         if (most + 1) ** n <= _PATTERNS_TRIED:
             return np.array(list(product(range(most + 1), repeat=n)), dtype=np.int64).T.reshape(n, -1)
     by_scale = sorted(range(n), key=lambda k: -scale[k])
-    raised = {frozenset((*by_scale[:j], *by_scale[k : k + 1])) for j in range(n + 1) for k in range(n)}
+    besides = range(n if n**3 <= 2 * _ENTRIES_TRIED else 0)
+    raised = {frozenset(by_scale[:j]) for j in range(n + 1)}
+    raised |= {frozenset((*by_scale[:j], by_scale[k])) for j in range(n + 1) for k in besides}
     patterns = np.zeros((n, len(raised)), dtype=np.int64)
     for column, bonds in enumerate(sorted(raised, key=sorted)):
         patterns[list(bonds), column] = 1
     return patterns
-
-
-def _integers(floats: Array, dtype: type) -> Array:
-    return floats.astype(np.int64) if dtype is np.int64 else np.vectorize(int, otypes=[object])(floats)

@@ -7,7 +7,19 @@ from collections.abc import Iterator
 
 from tlinear.ranks.rules import Bonds, RankRules
 
-__all__ = ["smallest_beside_fixed"]
+__all__ = ["smallest_beside_fixed", "smallest_bonds"]
+
+
+def smallest_bonds(rules: RankRules) -> Bonds:
+    """The ranks of fewest parameters: all 1, unless fixed modes need more of the others.
+
+    Examples
+    --------
+    >>> rules = RankRules("lowrank", (6, 4), 24, ((6, (0,)), (4, (0,))), (1.0,), form=lambda bonds: bonds)
+    >>> smallest_bonds(rules)
+    (1,)
+    """
+    return smallest_beside_fixed(rules) if rules.fixed else (1,) * rules.n_bonds
 
 
 def smallest_beside_fixed(rules: RankRules) -> Bonds:

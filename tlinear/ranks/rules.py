@@ -7,7 +7,7 @@ them as its columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -114,11 +114,11 @@ class RankRules:
     @cached_property
     def dtype(self) -> type:
         """An integer dtype in which nothing overflows that is computed of bonds up to the largest."""
-        top = _column(self.largest, object)
-        sizes = self._sizes(top)
+        top = self.largest
+        sizes = [self._size_at(i, top) for i in range(len(self.operands))]
         products = [math.prod(sizes[i] for i in others) for _, others in self._products]
         powers = [top[k] ** (len(others) + 1) for k, others in self._products]
-        return np.int64 if max(int(n[0]) for n in (sum(sizes), *products, *powers)) < _INT64_IS_SAFE_BELOW else object
+        return np.int64 if max([sum(sizes), *products, *powers]) < _INT64_IS_SAFE_BELOW else object
 
     @cached_property
     def _products(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
@@ -132,11 +132,17 @@ class RankRules:
 
     def count(self, bonds: Bonds) -> int:
         """The number of entries of all operands together."""
-        return int(self.n_parameters(_column(bonds, object))[0])
+        return sum(self._size_at(i, bonds) for i in range(len(self.operands)))
 
     def useful(self, bonds: Bonds) -> Bonds:
         """The largest bonds, none above `bonds`, that some tensor of this shape needs."""
-        return as_bonds(self.realizable(_column(bonds, object))[:, 0])
+        ranks = [min(pair) for pair in zip(bonds, self.limits, strict=True)]
+        while True:
+            before = ranks.copy()
+            for k, others in (*self._products, *reversed(self._products)):
+                ranks[k] = min(ranks[k], math.prod(self._size_at(i, ranks) // ranks[k] for i in others))
+            if ranks == before:
+                return tuple(ranks)
 
     def n_parameters(self, bonds: Array) -> Array:
         """The number of entries of all operands together, for each column."""
@@ -162,6 +168,14 @@ class RankRules:
             np.minimum(bonds[k], math.prod(self._size(i, bonds) // bonds[k] for i in others), out=bonds[k])
         return bonds
 
+    def admits(self, bonds: Array) -> Array:
+        """Whether the fixed bonds are the largest, and twins differ by at most 1, for each column."""
+        fixed = list(self.fixed)
+        admitted = np.asarray(np.all(bonds[fixed] == _column(self.largest, bonds.dtype)[fixed], axis=0))
+        for j, k in self.twins:
+            admitted &= abs(bonds[j] - bonds[k]) <= 1
+        return admitted
+
     def _sizes(self, bonds: Array) -> list[Array]:
         """The number of entries of each operand, for each column."""
         return [self._size(i, bonds) for i in range(len(self.operands))]
@@ -172,6 +186,10 @@ class RankRules:
         for k in factors:
             size *= bonds[k]
         return size
+
+    def _size_at(self, operand: int, bonds: Sequence[int]) -> int:
+        coefficient, factors = self.operands[operand]
+        return coefficient * math.prod(bonds[k] for k in factors)
 
     @cached_property
     def twins(self) -> tuple[tuple[int, int], ...]:
