@@ -210,10 +210,10 @@ class _Multiples:
 
     def _clipped(self, floors: Array) -> Array:
         least, largest = (np.array(bonds, dtype=object).reshape(-1, 1) for bonds in (self.least, self.largest))
-        return np.minimum(np.maximum(floors, least), largest).astype(self.rules.dtype)
+        return np.asarray(np.minimum(np.maximum(floors, least), largest), dtype=self.rules.dtype)
 
     def _members(self, floors: Array) -> Array:
-        top = np.array(self.largest, dtype=self.rules.dtype).reshape(-1, 1)
+        top: Array = np.array(self.largest, dtype=self.rules.dtype).reshape(-1, 1)
         return self.rules.realizable(np.minimum(floors + self.patterns, top))
 
 
