@@ -38,6 +38,14 @@ def test_the_files_are_what_is_computed():
     assert sum(path.stat().st_size for path in CORPUS.iterdir()) < 2_000_000
 
 
+def test_no_result_has_a_zero_with_a_sign():
+    """Which sign it were would depend on the order of summation, and so on the version of NumPy."""
+    for vector in corpus():
+        for array in (*vector.results.values(), *vector.stages.values()):
+            for part in (array.real, array.imag) if np.iscomplexobj(array) else (array,):
+                assert not np.any(np.signbit(part) & (part == 0)), vector.id
+
+
 def test_what_was_read_is_what_was_written():
     valid, invalid = read_vectors(verify=True)
     by_id = {vector.id: vector for vector in valid}

@@ -52,7 +52,7 @@ _VALID = _CASE | {
     "bits": {
         "type": "integer",
         "minimum": 0,
-        "description": "certified: where integers up to 2^bits are exact, results must be equal, bit by bit",
+        "description": "certified: where integers up to 2^bits are exact, results must be equal; zeros have no sign",
     },
     "n_roundings": {
         "type": "object",
