@@ -80,7 +80,10 @@ def main() -> int:
             fine, last = run(kernel, threads)
             passed = passed and fine
             seconds = time.monotonic() - start
-            print(f"  {kernel:12} ran {found:12} {threads} thread{'s' * (threads > 1):1}  {seconds:4.0f} s  {last}", flush=True)
+            print(
+                f"  {kernel:12} ran {found:12} {threads} thread{'s' * (threads > 1):1}  {seconds:4.0f} s  {last}",
+                flush=True,
+            )
         if kernel not in doubled:
             print(f"  {kernel:12} not run with 2 threads: the seed picked others", flush=True)
     for kernel, found in missing:

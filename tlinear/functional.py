@@ -93,7 +93,7 @@ def factorized_linear(
     Returns
     -------
     array of shape (..., out_features)
-        In the dtype that NumPy gives a product of the arguments; float16 accumulates in float32.
+        In the dtype that NumPy gives a product of the arguments; float16 and bfloat16 accumulate in float32.
 
     Raises
     ------

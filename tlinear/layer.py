@@ -49,7 +49,7 @@ class FactorizedLinear(Layer):
         Contract the input with the operands in a planned order, rebuild the dense weight first, or whichever the cost
         model predicts to be faster for the batch at hand.
     dtype : dtype
-        float64 unless given.
+        float64 unless given; ``"bfloat16"`` needs ml_dtypes.
     rng : None, int or numpy.random.Generator
         The entries of the reconstructed weight have the standard deviation that those of ``torch.nn.Linear`` have,
         ``1 / sqrt(3 in_features)``, and the bias its distribution.
@@ -201,7 +201,7 @@ class FactorizedLinear(Layer):
         factorization, implementation
             As for :class:`FactorizedLinear`.
         dtype : dtype, optional
-            That of the source unless given.
+            That of the source unless given.  Errors are those of the result in it, compared with the source as it is.
         transposed : bool
             Whether the source's weight is stored as (in_features, out_features).
         rng : int, Generator or None
@@ -215,8 +215,8 @@ class FactorizedLinear(Layer):
             When a side has no shape, or one whose product is not its features nor larger by what `pad` allows.
         DTypeError
             When `weight` is not the matrix that the module computes with: codes, a method, the base of an adapter.
-        NonFiniteError, DecompositionError
-            When the weight or the bias holds NaN or infinity; when the tolerance is not reached.
+        NonFiniteError, RangeError, DecompositionError
+            When the weight or the bias holds NaN or infinity, or what `dtype` cannot; when a tolerance is not met.
 
         Examples
         --------

@@ -219,7 +219,7 @@ class Linear(Layer):
     in_features, out_features : int
     bias : bool
     dtype : dtype
-        float64 unless given.
+        float64 unless given; ``"bfloat16"`` needs ml_dtypes.
     rng : None, int or numpy.random.Generator
         Every entry is drawn uniformly from ``+- 1 / sqrt(in_features)``.
 

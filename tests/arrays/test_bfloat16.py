@@ -4,7 +4,7 @@ import copy
 import pickle
 import sys
 from fractions import Fraction
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import ml_dtypes
 import numpy as np
@@ -305,12 +305,13 @@ def test_a_bfloat16_of_another_library_is_read_by_way_of_float32():
     strict = pytest.importorskip("array_api_strict")
     numbers = strict.asarray([1.0, 0.1], dtype=strict.float32)
 
+    library = ModuleType("half")
+    library.float32, library.astype = strict.float32, lambda array, dtype: strict.astype(numbers, dtype)
+
     class Half:
-        dtype = "strict.bfloat16"
+        dtype = "half.bfloat16"
 
         def __array_namespace__(self, api_version=None):
-            return SimpleNamespace(
-                __name__="half", float32=strict.float32, astype=lambda array, dtype: strict.astype(numbers, dtype)
-            )
+            return library
 
     assert_rounded(as_numpy(Half()), [1.0, 0.1])

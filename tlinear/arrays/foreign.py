@@ -209,11 +209,11 @@ class Foreign(Space):
                 "first: no factorization of them has a meaning."
             )
 
-    def span(self, array: Array) -> tuple[float, float]:
-        """Both on the host."""
+    def smallest_part(self, array: Array) -> float:
+        """The smallest of the absolute values of all real and imaginary parts but zero, on the host."""
         xp, sizes = self.xp, [self.xp.abs(part) for part in self._parts(array)]
-        largest = max(float(xp.max(size)) for size in sizes)
-        return largest, min(float(xp.min(xp.where(size > 0, size, xp.max(size)))) for size in sizes)
+        infinite = [xp.full_like(size, math.inf) for size in sizes]
+        return min(float(xp.min(xp.where(a == 0, b, a))) for a, b in zip(sizes, infinite, strict=True))
 
     def peaks(self, array: Array, axes: tuple[int, ...]) -> Array:
         xp = self.xp

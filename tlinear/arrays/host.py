@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,7 +27,7 @@ __all__ = [
     "match_dtype",
     "parameter_dtype",
     "peaks",
-    "span",
+    "smallest_part",
     "times_power_of_two",
 ]
 
@@ -213,28 +214,35 @@ def largest_part(array: Array) -> Any:
     >>> largest_part(np.array([3 - 4j])) == 4.0, np.isnan(largest_part(np.array([1.0, np.nan])))
     (np.True_, np.True_)
     """
-    parts = (array.real, array.imag) if array.dtype.kind == "c" else (array,)
     largest: Any = 0.0
-    for part in parts:
-        flat = part.ravel(order="K")
-        for start in range(0, flat.size, _BLOCK):
-            block = flat[start : start + _BLOCK]
-            block = block.astype(np.float32) if block.dtype.kind == "V" else block
-            largest = np.maximum(largest, np.maximum(block.max(), -block.min()))
+    for block in _blocks(array):
+        largest = np.maximum(largest, np.maximum(block.max(), -block.min()))
     return largest
 
 
-def span(array: Array) -> tuple[Any, Any]:
-    """The largest and the smallest, but for zero, of the absolute values of all real and imaginary parts.
+def _blocks(array: Array) -> Iterator[Array]:
+    """All real and imaginary parts, some at a time, in a dtype in which NumPy compares."""
+    for part in (array.real, array.imag) if array.dtype.kind == "c" else (array,):
+        flat = part.ravel(order="K")
+        for start in range(0, flat.size, _BLOCK):
+            block = flat[start : start + _BLOCK]
+            yield block.astype(np.float32) if block.dtype.kind == "V" else block
+
+
+def smallest_part(array: Array) -> Any:
+    """The smallest of the absolute values of all real and imaginary parts but zero; infinity where there are none.
 
     Examples
     --------
-    >>> span(np.array([0.0, 3 - 4j]))
-    (np.float64(4.0), np.float64(3.0))
+    >>> smallest_part(np.array([0.0, 3 - 4j])) == 3.0
+    np.True_
     """
-    sizes = [np.abs(part) for part in _parts(array)]
-    largest = max(np.max(size) for size in sizes)
-    return largest, min(np.min(size, initial=largest, where=size > 0) for size in sizes)
+    smallest: Any = np.inf
+    for block in _blocks(array):
+        sizes = np.abs(block)
+        sizes[sizes == 0] = np.inf
+        smallest = np.minimum(smallest, sizes.min())
+    return smallest
 
 
 def peaks(array: Array, axes: tuple[int, ...]) -> Array:
@@ -245,13 +253,9 @@ def peaks(array: Array, axes: tuple[int, ...]) -> Array:
     >>> peaks(np.array([[3 - 4j, 1j]]), (0,))
     array([4., 1.])
     """
-    return np.asarray(np.maximum.reduce([np.max(np.abs(part), axis=axes) for part in _parts(array)]))
-
-
-def _parts(array: Array) -> tuple[Array, ...]:
-    """The real and the imaginary parts in a dtype that is computed in, or the array itself where it is real."""
     wide = array.astype(compute_dtype(array.dtype), copy=False)
-    return (wide.real, wide.imag) if wide.dtype.kind == "c" else (wide,)
+    parts = (wide.real, wide.imag) if wide.dtype.kind == "c" else (wide,)
+    return np.asarray(np.maximum.reduce([np.max(np.abs(part), axis=axes) for part in parts]))
 
 
 def times_power_of_two(array: Array, exponent: int | Array, dtype: DType) -> Array:

@@ -80,8 +80,8 @@ class Space:
         def peaks(self, array: Array, axes: tuple[int, ...]) -> Array:
             """See :func:`tlinear.arrays.host.peaks`."""
 
-        def span(self, array: Array) -> tuple[Any, Any]:
-            """See :func:`tlinear.arrays.host.span`."""
+        def smallest_part(self, array: Array) -> Any:
+            """See :func:`tlinear.arrays.host.smallest_part`."""
 
         def times_power_of_two(self, array: Array, exponent: int | Array, dtype: DType) -> Array:
             """See :func:`tlinear.arrays.host.times_power_of_two`."""
@@ -130,7 +130,7 @@ class Space:
         limits = staticmethod(limits_of)
         largest_part = staticmethod(host.largest_part)
         peaks = staticmethod(host.peaks)
-        span = staticmethod(host.span)
+        smallest_part = staticmethod(host.smallest_part)
         times_power_of_two = staticmethod(host.times_power_of_two)
         check_finite = staticmethod(host.check_finite)
         contiguous = staticmethod(host.contiguous)

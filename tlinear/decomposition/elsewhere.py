@@ -10,7 +10,7 @@ from tlinear.arrays import Array, DType, Space
 from tlinear.decomposition.result import Decomposition
 from tlinear.errors import DeviceError, RankError
 from tlinear.formats import FactorizedTensor
-from tlinear.formats.narrowing import scaled, spread
+from tlinear.formats.narrowing import rounded
 from tlinear.ranks.resolve import as_budget, resolve_bonds
 from tlinear.ranks.rules import RankRules
 
@@ -56,8 +56,8 @@ def decompose_elsewhere(
     near_one = space.times_power_of_two(source, -exponent, wide)
     n_first = source.ndim if n_in is None else n_in
     fitted, report = cls.fit_there(near_one, n_first, resolve_bonds(rules, rank), space=space)
-    exponents = spread(fitted, cls.labels(n_first, source.ndim - n_first), exponent, kept, space)
-    operands = scaled(fitted, exponents, kept, space)
+    labels = cls.labels(n_first, source.ndim - n_first)
+    operands, exponents = rounded(fitted, labels, kept, space, exponent)
     split = n_in, None if n_in is None else source.ndim - n_in
     result = cls.from_operands({name: space.copy(array) for name, array in operands.items()}, *split)
     again = {name: space.times_power_of_two(array, -exponents[name], wide) for name, array in operands.items()}

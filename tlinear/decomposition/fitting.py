@@ -16,7 +16,7 @@ from tlinear.algorithms.unfolding import BLOCK
 from tlinear.arrays import NUMPY, Array, DType, largest_part
 from tlinear.decomposition.result import Decomposition
 from tlinear.formats import FactorizedTensor
-from tlinear.formats.narrowing import scaled, spread
+from tlinear.formats.narrowing import rounded
 from tlinear.ranks.rules import Bonds, RankRules
 
 __all__ = ["Fit", "Fitting"]
@@ -185,8 +185,7 @@ class Fitting:
         The tensor is linear in each operand, so that the exponents of all operands together are the tensor's.
         """
         labels = self.cls.labels(self.n_first, self.source.ndim - self.n_first)
-        exponents = spread(fitted, labels, self.exponent, self.kept, NUMPY)
-        operands = scaled(fitted, exponents, self.kept, NUMPY)
+        operands, exponents = rounded(fitted, labels, self.kept, NUMPY, self.exponent)
         again = {name: times_power_of_two(a, -exponents[name], self.dtype) for name, a in operands.items()}
         return operands, again
 

@@ -11,7 +11,7 @@ from tlinear.arrays import Array, DType, Limits, Space, to_numpy
 from tlinear.contraction.network import Labels
 from tlinear.formats.balance import Exponent, Meetings
 
-__all__ = ["narrowed", "scaled", "spread"]
+__all__ = ["narrowed", "rounded"]
 
 
 def narrowed(operands: Mapping[str, Array], inputs: Sequence[Labels], dtype: DType, space: Space) -> dict[str, Array]:
@@ -25,61 +25,68 @@ def narrowed(operands: Mapping[str, Array], inputs: Sequence[Labels], dtype: DTy
     if all(_holds(space.limits(dtype), space.limits(array.dtype)) for array in operands.values()):
         return {name: space.copy(space.astype(array, dtype)) for name, array in operands.items()}
     labels = dict(zip(operands, inputs, strict=True))
-    found = scaled(operands, spread(operands, labels, 0, dtype, space), dtype, space)
+    found, _ = rounded(operands, labels, dtype, space)
     return {name: space.contiguous(array) for name, array in found.items()}
 
 
-def scaled(
-    operands: Mapping[str, Array], exponents: Mapping[str, Exponent], dtype: DType, space: Space
-) -> dict[str, Array]:
-    """The operands times these powers of two, in `dtype`.
-
-    Raises
-    ------
-    RangeError
-        When one of them is then out of its range, or all of it is rounded to zero.
-    """
-    for name, array in operands.items():
-        shared = "" if len(operands) == 1 else ", its scale shared with the other operands,"
-        _check_range(f"{name}{shared}", array, exponents[name], dtype, space)
-    return {name: space.times_power_of_two(array, exponents[name], dtype) for name, array in operands.items()}
-
-
-def spread(
-    operands: Mapping[str, Array], labels: Mapping[str, Labels], exponent: int, dtype: DType, space: Space
-) -> dict[str, Exponent]:
-    r"""The powers of two that the operands are multiplied by, `exponent` in all, so that `dtype` can hold them.
-
-    The first operand takes all of it, unless its entries would overflow, or lose digits because they become subnormal;
-    what is too much for it goes to the next.
-
-    That does not do where an operand overflows, or where entries become subnormal that count for much.  How much, is
-    told by the operands of the same tensor whose slices are as large as those that they meet, and that are near 1:
-    there, what is lost by rounding to subnormal numbers, times what it meets, is to be no more than the unit roundoff.
-    If it is more, these operands are taken, and the exponent is shared evenly.
+def rounded(
+    operands: Mapping[str, Array], labels: Mapping[str, Labels], dtype: DType, space: Space, exponent: int = 0
+) -> tuple[dict[str, Array], dict[str, Exponent]]:
+    """The operands of ``2^exponent`` times the tensor in `dtype`, and the powers of two by which they differ.
 
     Parameters
     ----------
     operands : dict of str to array
     labels : dict of str to tuple of int
         Of the axes of each operand.
-    exponent : int
     dtype : dtype
         Of the library of `space`, in which the operands live.
+    exponent : int
+        What the powers of two of the operands come to.
+
+    Raises
+    ------
+    RangeError
+        When an operand overflows, or all of it is rounded to zero.
     """
-    limits, spans = space.limits(dtype), {name: space.span(array) for name, array in operands.items()}
-    shares = _taken_in_turn({name: largest for name, (largest, _) in spans.items()}, exponent, limits)
-    if not all(np.isfinite(largest) for largest, _ in spans.values()):
+    largest = {name: space.largest_part(array) for name, array in operands.items()}
+    exponents = _spread(operands, labels, dtype, space, exponent=exponent, largest=largest)
+    shared = "" if len(operands) == 1 else ", its scale shared with the other operands,"
+    for name, array in operands.items():
+        known = {"exponent": exponents[name], "largest": largest[name]}
+        _check_range(f"{name}{shared}", array, dtype, space, **known)
+    return {name: space.times_power_of_two(a, exponents[name], dtype) for name, a in operands.items()}, exponents
+
+
+def _spread(
+    operands: Mapping[str, Array],
+    labels: Mapping[str, Labels],
+    dtype: DType,
+    space: Space,
+    *,
+    exponent: int,
+    largest: Mapping[str, Any],
+) -> dict[str, Exponent]:
+    """The powers of two that the operands are multiplied by, so that `dtype` can hold them.
+
+    The first operand takes all of the exponent, unless its entries would overflow, or lose digits because they become
+    subnormal; what is too much for it goes to the next.
+
+    That does not do where an operand overflows, or where entries become subnormal that count for much.  How much, is
+    told by the operands of the same tensor whose slices are as large as those that they meet, and that are near 1:
+    there, what is lost by rounding to subnormal numbers, times what it meets, is to be no more than the unit roundoff.
+    If it is more, these operands are taken, and the exponent is shared evenly.
+    """
+    limits = space.limits(dtype)
+    shares = _taken_in_turn(largest, exponent, limits)
+    if not all(np.isfinite(number) for number in largest.values()):
         return dict(shares)  # there are no powers of two for NaN and infinity
-    if all(
-        _exponent(largest) + shares[name] <= limits.maxexp and _exponent(smallest) + shares[name] > limits.minexp
-        for name, (largest, smallest) in spans.items()
-    ):
+    overflows = any(limits.rounds_to_infinity(number, shares[name]) for name, number in largest.items())
+    if not overflows and all(_stays_normal(array, shares[name], dtype, space) for name, array in operands.items()):
         return dict(shares)
     meetings = Meetings.of(operands, labels, space)
     gauges, total = meetings.balanced(exponent)
-    is_within = all(_exponent(largest) + shares[name] <= limits.maxexp for name, (largest, _) in spans.items())
-    if is_within and meetings.magnification(gauges, shares) <= -limits.minexp:
+    if not overflows and meetings.magnification(gauges, shares) <= -limits.minexp:
         return dict(shares)
     each, rest = divmod(total, len(gauges))
     return meetings.of_entries({name: gauge + each + (k < rest) for k, (name, gauge) in enumerate(gauges.items())})
@@ -92,6 +99,14 @@ def _holds(limits: Limits, others: Limits) -> bool:
         and others.nmant <= limits.nmant
         and others.minexp - others.nmant >= limits.minexp - limits.nmant
     )
+
+
+def _stays_normal(array: Array, share: int, dtype: DType, space: Space) -> bool:
+    """Whether no entry is rounded to a subnormal number of `dtype`."""
+    limits = space.limits(dtype)
+    if share >= 0 and _holds(limits, space.limits(array.dtype)):
+        return True
+    return _exponent(space.smallest_part(array)) + share > limits.minexp
 
 
 def _exponent(number: Any) -> int:
@@ -111,13 +126,14 @@ def _taken_in_turn(largest: Mapping[str, Any], exponent: int, limits: Limits) ->
     return shares
 
 
-def _check_range(what: str, array: Array, exponent: Exponent, dtype: DType, space: Space) -> None:
+def _check_range(what: str, array: Array, dtype: DType, space: Space, *, exponent: Exponent, largest: Any) -> None:
     """Raise :class:`RangeError` where ``2^exponent array`` overflows in `dtype`, or all of it is rounded to zero."""
-    powers = np.reshape(exponent, np.shape(exponent) or (1,) * array.ndim)
-    largest = to_numpy(space.peaks(array, tuple(k for k, n in enumerate(powers.shape) if n == 1)))
-    fractions, sizes = np.frexp(largest.reshape(powers.shape))
-    sizes = np.where(fractions > 0.0, sizes + powers, np.iinfo(np.intc).min)
-    top, limits = int(np.max(sizes)), space.limits(dtype)
-    fraction = np.max(np.where(sizes == top, fractions, 0.0))
-    limits.check(what, fraction, dtype, top)
-    limits.check_not_lost(what, fraction, dtype, top)
+    limits = space.limits(dtype)
+    if not isinstance(exponent, int):
+        axes = tuple(k for k, n in enumerate(exponent.shape) if n == 1)
+        fractions, sizes = np.frexp(to_numpy(space.peaks(array, axes)).reshape(exponent.shape))
+        sizes = np.where(fractions > 0.0, sizes + exponent, np.iinfo(np.intc).min)
+        exponent = int(np.max(sizes))
+        largest = np.max(np.where(sizes == exponent, fractions, 0.0))
+    limits.check(what, largest, dtype, exponent)
+    limits.check_not_lost(what, largest, dtype, exponent)
