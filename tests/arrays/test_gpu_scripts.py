@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import with_package
 
 pytest.importorskip("array_api_strict")
 ROOT = Path(__file__).parents[2]
 
 
 def run(*command):
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, env=with_package())
 
 
 def test_tests_for_a_gpu_pass_on_the_mock():

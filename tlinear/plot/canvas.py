@@ -68,6 +68,13 @@ def check_path(path: Path, *, extra: str = "plot", what: str = "A plot") -> None
         When the folder does not exist, or matplotlib writes no such kind of file.
     MissingDependencyError
         When matplotlib is not installed.
+
+    Examples
+    --------
+    >>> check_path(Path("network.docx"))
+    Traceback (most recent call last):
+        ...
+    tlinear.errors.OptionError: A plot cannot be saved as network.docx. End the name in one of ...
     """
     with dependency("matplotlib", extra=extra, what=what):
         from matplotlib.backend_bases import FigureCanvasBase
