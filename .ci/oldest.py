@@ -1,4 +1,4 @@
-"""Print the oldest versions that setup.cfg allows, as constraints for pip: every ``name>=version`` as ``name==version``."""
+"""Print the oldest versions that setup.cfg allows, as constraints for pip: ``name>=version`` as ``name==version``."""
 
 import configparser
 import re

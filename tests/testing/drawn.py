@@ -9,7 +9,6 @@ from tlinear.formats import find_format
 from tlinear.testing.check import drawn
 from tlinear.testing.strategies import cases
 
-
 _drawn_before = {}
 
 
