@@ -58,7 +58,7 @@ class NetworkError(TLinearError, ValueError):
 
 
 class DTypeError(TLinearError, TypeError):
-    """An array is not numeric, or its dtype does not fit its partner's."""
+    """An array is not numeric or does not fit its partner's dtype, or an object is no array, or no dense layer."""
 
 
 class DeviceError(TLinearError, TypeError):

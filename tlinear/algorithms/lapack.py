@@ -18,7 +18,7 @@ from tlinear.algorithms.fallbacks import fallback
 from tlinear.arrays import Array
 from tlinear.errors import DecompositionError, NonFiniteError
 
-__all__ = ["FAILURES", "eig", "eigh", "least_squares", "refuse_non_finite", "singular_values", "svd"]
+__all__ = ["FAILURES", "cholesky", "eig", "eigh", "least_squares", "refuse_non_finite", "singular_values", "svd"]
 
 
 FAILURES = (np.linalg.LinAlgError, NonFiniteError, DecompositionError)
@@ -124,6 +124,17 @@ def eig(matrix: Array) -> tuple[Array, Array]:
     """
     values, vectors = _guarded(np.linalg.eig, matrix)
     return values, vectors
+
+
+def cholesky(matrix: Array) -> Array:
+    """The lower triangular L of ``L L^H``, a positive definite matrix; raises what :func:`eigh` does.
+
+    Examples
+    --------
+    >>> cholesky(np.diag([4.0, 9.0])).tolist()
+    [[2.0, 0.0], [0.0, 3.0]]
+    """
+    return np.asarray(_guarded(np.linalg.cholesky, matrix))
 
 
 def least_squares(matrix: Array, target: Array) -> Array:

@@ -85,7 +85,7 @@ def adopt_inexact(array: Any, space: Space, name: str, where: str) -> Array:
 
 
 def as_source(array: Any, name: str = "array") -> Array:
-    """What a parameter may be, in the space where it lives, its entries where they lie.
+    """What may become a parameter, in the space where it lives and as it lies in memory.
 
     Raises
     ------

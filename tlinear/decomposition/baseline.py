@@ -109,7 +109,7 @@ def _output_error(weight: Array, rank: int, calibration: Calibration) -> float:
             f"{weight.shape[1]} of the input. Pass the weight as (out, in), and samples of shape (..., in)."
         )
     m, dtype = weight.T, np.result_type(weight.dtype, calibration.second_moment.dtype)
-    root = np.linalg.cholesky(calibration.metric(m)).conj().T
+    root = lapack.cholesky(calibration.metric(m)).conj().T
     right = lapack.svd(root @ m)[2][:rank]
     return calibration.relative_output_error(m.astype(dtype), m @ right.conj().T @ right)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tlinear.algorithms.descent import Callback
 from tlinear.algorithms.hosvd import mode_product
-from tlinear.algorithms.lapack import least_squares
+from tlinear.algorithms.lapack import cholesky, least_squares
 from tlinear.algorithms.quasi_newton import evened_out, quasi_newton
 from tlinear.algorithms.scaling import norm_of, times_power_of_two
 from tlinear.arrays import Array
@@ -105,13 +105,13 @@ class Weighed:
         for k in range(n_in):
             both = [n_in if axis == k else axis for axis in range(n_in)]
             own = np.einsum(metric, [*range(n_in), *both], [k, n_in])
-            tensor = mode_product(tensor, np.linalg.cholesky(own).conj().T, k)
+            tensor = mode_product(tensor, cholesky(own).conj().T, k)
         return self.work.of(np.ascontiguousarray(tensor))
 
     @cached_property
     def root(self) -> Array:
         """The upper triangular ``L^H`` with ``C + Lambda = L L^H``."""
-        return np.linalg.cholesky(self.metric).conj().T
+        return cholesky(self.metric).conj().T
 
     @cached_property
     def in_operand(self) -> tuple[str, int] | None:
@@ -165,7 +165,7 @@ class Weighed:
         if self.in_operand is None:
             return []
         operands, report = self.whitened.fit(bonds)
-        return [(self.projected(operands), replace(report, is_projection=False))]
+        return [(self.projected(operands), replace(report, is_projection=False, error=None))]
 
     def projected(self, operands: Mapping[str, Array]) -> dict[str, Array]:
         r"""The operands with the best one of the input mode that there is beside the others.
