@@ -9,6 +9,8 @@ from typing import Any
 
 from tlinear.errors import OptionError
 from tlinear.formats import FORMATS
+from tlinear.parsing import integers, words
+from tlinear.progress import progress_bar
 
 __all__ = ["PURPOSE", "add_arguments"]
 
@@ -27,14 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--namespace", metavar="MODULE", help="with --function: whose asarray makes its arrays, such as torch"
     )
-    parser.add_argument("--formats", type=_words, default=tuple(FORMATS), help="such as cp,tt; all unless given")
+    parser.add_argument("--formats", type=words, default=tuple(FORMATS), help="such as cp,tt; all unless given")
     parser.add_argument(
         "--dtypes",
-        type=_words,
+        type=words,
         default=None,
         help="such as float32,float64, judged unless given with complex64,complex128; or float16,int64,object",
     )
-    parser.add_argument("--layers", type=_integers, default=(1,), help="numbers of joint layers, such as 1,3")
+    parser.add_argument("--layers", type=integers, default=(1,), help="numbers of joint layers, such as 1,3")
     parser.add_argument("--max-examples", type=int, default=1000, metavar="N", help="how many cases; 1000 unless given")
     parser.add_argument("--max-modes", type=int, default=4, metavar="N", help="the most modes of one side")
     parser.add_argument("--small", action="store_true", help="no mode of 8 and no batch of 65 or 1000 now and then")
@@ -72,34 +74,22 @@ def _execute(options: argparse.Namespace) -> int:
     else:
         judged = find_function(options.function)
     dtypes = DTYPES if options.dtypes is None else options.dtypes
-    rules = {name: getattr(options, name) for name in ("convention", "unit_roundoff", "terms")}
-    rules["namespace"] = None if options.namespace is None else find_module(options.namespace)
-    if options.vectors is not None:
-        valid, invalid = read_vectors(options.vectors or CORPUS)
-        refuse = invalid if options.invalid else ()
-        report = check_vectors(
-            judged,
-            valid,
-            refuse,
-            formats=options.formats,
-            dtypes=dtypes,
-            n_layers=options.layers,
-            jvp=options.jvp,
-            **rules,
-        )
-    else:
-        report = check(
-            judged,
-            formats=options.formats,
-            dtypes=dtypes,
-            n_layers=options.layers,
-            max_examples=options.max_examples,
-            max_modes=options.max_modes,
-            large=not options.small,
-            jvp=options.jvp,
-            seed=options.seed,
-            **rules,
-        )
+    given: dict[str, Any] = {
+        name: getattr(options, name) for name in ("convention", "unit_roundoff", "terms", "formats")
+    }
+    given |= {"dtypes": dtypes, "n_layers": options.layers, "jvp": options.jvp}
+    given["namespace"] = None if options.namespace is None else find_module(options.namespace)
+    with progress_bar() as progress:
+        if options.vectors is not None:
+            progress("reading the test vectors", 0.0)
+            valid, invalid = read_vectors(options.vectors or CORPUS)
+            refuse = invalid if options.invalid else ()
+            report = check_vectors(judged, valid, refuse, progress=progress, **given)
+        else:
+            sizes = {"max_modes": options.max_modes, "large": not options.small}
+            report = check(
+                judged, max_examples=options.max_examples, seed=options.seed, progress=progress, **sizes, **given
+            )
     print(report)
     if options.save is not None and report.failures:
         print("\nwritten:", *write_vectors(options.save, vectors_of(report)))
@@ -120,11 +110,3 @@ def _command(given: str) -> tuple[str, ...]:
         return tuple(shlex.split(given))
     except ValueError as error:
         raise OptionError(f"--exec {given!r} cannot be split into words: {error}. Close the quotes.") from None
-
-
-def _words(given: str) -> tuple[str, ...]:
-    return tuple(word for word in given.split(",") if word)
-
-
-def _integers(given: str) -> tuple[int, ...]:
-    return tuple(map(int, _words(given)))

@@ -16,6 +16,7 @@ from tlinear.decomposition import decompose
 from tlinear.errors import OptionError, ShapeError
 from tlinear.formats import FORMATS
 from tlinear.layer import FactorizedLinear
+from tlinear.parsing import integers, number_ranks, rank, words
 from tlinear.shapes import tensorize_shape
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["PURPOSE", "add_arguments"]
 
 PURPOSE = "Save a picture of a layer's network, of its plan, of a plan's memory, or of what a weight keeps."
+
+
+_RANK = "a budget such as 0.1, a rank such as 4, or one rank for each bond such as 1,4,4,1"
+_RANKS = "budgets or ranks that every format can have, such as 0.05,0.1 or 4,8"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,22 +50,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.set_defaults(execute=lambda options, draw=draw: _save(options, draw(_plan(options))))
     curves = pictures.add_parser("curves", help="the error of a weight over the parameters, in every format")
     _add_weight(curves)
-    curves.add_argument("--formats", type=_words, default=("cp", "tucker", "tt", "blocktt"), help="such as cp,tt")
-    curves.add_argument("--ranks", type=_ranks, default=(0.02, 0.05, 0.1, 0.2, 0.4), help="such as 0.05,0.1 or 4,8")
+    curves.add_argument("--formats", type=words, default=("cp", "tucker", "tt", "blocktt"), help="such as cp,tt")
+    curves.add_argument("--ranks", type=number_ranks, default=(0.02, 0.05, 0.1, 0.2, 0.4), help=_RANKS)
     curves.set_defaults(execute=lambda options: _save(options, _curves(options)))
     spectra = pictures.add_parser("spectra", help="the singular values that the ranks of a weight cut off")
     _add_weight(spectra)
     spectra.add_argument("--format", choices=list(FORMATS), default="tt", help="(%(default)s)")
-    spectra.add_argument("--rank", type=_rank, default=0.1, help="a budget such as 0.1 or a rank such as 4")
+    spectra.add_argument("--rank", type=rank, default=0.1, help=_RANK)
     spectra.set_defaults(execute=lambda options: _save(options, _spectra(options)))
 
 
 def _add_layer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, help="where to save it: a name that ends in .svg, .png or .pdf")
-    parser.add_argument("--in", dest="in_shape", type=_shape, required=True, metavar="4,4", help="the input modes")
-    parser.add_argument("--out", dest="out_shape", type=_shape, required=True, metavar="2,5", help="the output modes")
+    parser.add_argument("--in", dest="in_shape", type=integers, required=True, metavar="4,4", help="the input modes")
+    parser.add_argument("--out", dest="out_shape", type=integers, required=True, metavar="2,5", help="the output modes")
     parser.add_argument("--format", choices=list(FORMATS), default="tt", help="(%(default)s)")
-    parser.add_argument("--rank", type=_rank, default=1.0, help="a budget such as 0.1 or a rank such as 4")
+    parser.add_argument("--rank", type=rank, default=1.0, help=_RANK)
 
 
 def _add_weight(parser: argparse.ArgumentParser) -> None:
@@ -69,9 +74,9 @@ def _add_weight(parser: argparse.ArgumentParser) -> None:
         "--weight", type=Path, required=True, metavar="FILE.npy", help="an array (out_features, in_features)"
     )
     parser.add_argument(
-        "--in", dest="in_shape", type=_shape, metavar="8,8", help="the input modes; balanced unless given"
+        "--in", dest="in_shape", type=integers, metavar="8,8", help="the input modes; balanced unless given"
     )
-    parser.add_argument("--out", dest="out_shape", type=_shape, metavar="8,8", help="the output modes")
+    parser.add_argument("--out", dest="out_shape", type=integers, metavar="8,8", help="the output modes")
 
 
 def _save(options: argparse.Namespace, figure: Figure) -> None:
@@ -115,19 +120,3 @@ def _spectra(options: argparse.Namespace) -> Figure:
     tensor = plot.as_tensor(weight, in_shape, out_shape)
     result = decompose(tensor, options.format, options.rank, n_in=len(in_shape))
     return plot.draw_spectra(plot.bond_spectra(tensor, result.tensor))
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in text.split(",") if word)
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in _words(text))
-
-
-def _ranks(text: str) -> tuple[int | float, ...]:
-    return tuple(map(_rank, _words(text)))
-
-
-def _rank(text: str) -> int | float:
-    return int(text) if text.isdecimal() else float(text)

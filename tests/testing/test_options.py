@@ -59,7 +59,7 @@ RIGHT = ("--function", "layer_right:run", "--formats", "dense", "--dtypes", "flo
         (("--dtypes", ""), "names nothing to draw from"),
         (("--formats", "svd"), "'svd' is not known"),
         (("--formats", ","), "names nothing to draw from"),
-        (("--layers", "x"), "invalid _integers value"),
+        (("--layers", "x"), "'x' cannot be read. Write integers with commas between them"),
         (("--layers", "0"), "n_layers=[0] must be numbers of layers"),
         (("--layers", "1000000"), "each from 1 to 64"),
         (("--layers", ""), "names nothing to draw from"),

@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 from tlinear.decomposition import Allocation
 from tlinear.demo import figure, report
 from tlinear.demo.data import SOURCES
-from tlinear.demo.experiment import Progress, run
+from tlinear.demo.experiment import run
 from tlinear.demo.settings import QUICK, Settings
-from tlinear.dependency import dependency
 from tlinear.errors import MissingDependencyError, OptionError
+from tlinear.parsing import number_rank
 from tlinear.plot import check_path
+from tlinear.progress import progress_bar
 
 __all__ = ["PURPOSE", "add_arguments", "execute"]
 
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "ranks",
         "fractions of the dense parameters such as 0.05, or ranks such as 4",
-        type=_rank,
+        type=number_rank,
         nargs="+",
         metavar="RANK",
     )
@@ -68,15 +67,6 @@ def _text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _rank(text: str) -> int | float:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-
-
 def execute(options: argparse.Namespace) -> None:
     """Run the experiment; the progress goes to stderr, the table to stdout."""
     fields = {field.name for field in dataclasses.fields(Settings)}
@@ -87,7 +77,7 @@ def execute(options: argparse.Namespace) -> None:
     plot = _usable(options.plot)
     if sys.stdout is None:
         raise OptionError("The standard output is closed, and the table has nowhere to go. Open it.")
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         result = run(settings, progress)
     report.show(result, sys.stdout)
     if plot is not None:
@@ -108,20 +98,3 @@ def _usable(plot: Path | None) -> Path | None:
 
 def _say(message: str) -> None:
     print(f"tlinear: {message}", file=sys.stderr)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    with dependency("rich"):
-        from rich import progress as bars
-        from rich.console import Console
-    columns = (
-        bars.BarColumn(),
-        bars.TaskProgressColumn(),
-        bars.TimeElapsedColumn(),
-        bars.TextColumn("{task.description}", markup=False),
-    )
-    console = Console(stderr=True)
-    with bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda what, fraction: bar.update(task, description=what, completed=fraction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, cast
@@ -19,11 +19,9 @@ from tlinear.demo.timing import interleaved_medians
 from tlinear.errors import InfeasibleRankError
 from tlinear.layer import FactorizedLinear
 from tlinear.linear import Layer
+from tlinear.progress import Progress, silent
 
 __all__ = ["FORMATS", "Format", "Progress", "run"]
-
-Progress: TypeAlias = Callable[[str, float], None]
-"""Told what is being done, and which fraction of all training epochs is over."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ FORMATS = (
 _HIDDEN = 1
 
 
-def run(settings: Settings, progress: Progress = lambda what, fraction: None) -> Result:
+def run(settings: Settings, progress: Progress = silent) -> Result:
     """Everything, in order; the numbers but the times depend on the settings alone.
 
     Raises

@@ -17,6 +17,7 @@ from hypothesis.strategies import SearchStrategy
 
 from tlinear.errors import OptionError
 from tlinear.formats import FORMATS, find_format
+from tlinear.progress import Progress, silent
 from tlinear.shapes import is_integer
 from tlinear.testing.arithmetic import judged_dtypes
 from tlinear.testing.case import Case, Results
@@ -53,6 +54,7 @@ def check(
     unit_roundoff: float | None = None,
     terms: int | None = None,
     namespace: Any = None,
+    progress: Progress = silent,
 ) -> Report:
     r"""Judge an implementation of the layer, forward and backward, on random cases.
 
@@ -87,6 +89,8 @@ def check(
         How many roundings an entry goes through there.
     namespace : module, optional
         An array library whose ``asarray`` makes its arrays of a case's, such as ``torch``.
+    progress : callable, optional
+        Called with what is being done and the fraction of all cases that is judged.
 
     Returns
     -------
@@ -126,13 +130,22 @@ def check(
     strategy = drawing()
     session = Session(judged, rules, seed)
     for part in range(0, max_examples, _IN_MEMORY):
-        session.sweep(drawn(strategy, min(_IN_MEMORY, max_examples - part), seed + part))
+        n = min(_IN_MEMORY, max_examples - part)
+        progress("drawing cases", part / max_examples)
+        session.sweep(drawn(strategy, n, seed + part), _scaled(progress, part / max_examples, n / max_examples))
     if session.worst and session.rounded:  # of certified cases there may be too few to tell why
         whole = drawing(values=("whole",))
         session.sweep(drawn(whole, EXPLAINED_BY * len(formats), seed))
     kinds = sorted(session.worst, key=lambda kind: kind[1] == "identity")  # which say less of what is wrong
-    failures = [_shrunk(session, kind, strategy) for kind in kinds[:_MOST_KINDS]]
+    failures = []
+    for kind in kinds[:_MOST_KINDS]:
+        progress(f"looking for the smallest case in which {kind[0]} is wrong", 1.0)
+        failures.append(_shrunk(session, kind, strategy))
     return session.report(failures, f"seed {seed}")
+
+
+def _scaled(progress: Progress, start: float, share: float) -> Progress:
+    return lambda what, fraction: progress(what, start + share * fraction)
 
 
 def _shrunk(session: Session, kind: tuple[str, str], strategy: SearchStrategy[Case]) -> Finding:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tlinear.progress import Progress, silent
 from tlinear.testing.case import Case
 from tlinear.testing.certificate import is_certified
 from tlinear.testing.diagnosis import cause_of
@@ -57,13 +58,16 @@ class Session:
         self._failing: list[tuple[Case, Outcome]] = []
         self._passing: list[tuple[Case, Outcome]] = []
 
-    def sweep(self, drawn: Sequence[Case]) -> None:
+    def sweep(self, drawn: Sequence[Case], progress: Progress = silent) -> None:
         """Judge many cases; remember the smallest of each kind of finding."""
         for start in range(0, len(drawn), _AT_ONCE):
             batch = drawn[start : start + _AT_ONCE]
+            progress("running the implementation", start / len(drawn))
             outcomes = self.implementation.run(batch)
-            for case, outcome in zip(batch, outcomes, strict=True):
+            for number, (case, outcome) in enumerate(zip(batch, outcomes, strict=True), start):
+                progress("judging cases", number / len(drawn))
                 self._take(case, outcome, verdict_of(case, outcome, self.rules))
+            progress("running the identities", (start + len(batch)) / len(drawn))
             certified = [k for k, case in enumerate(batch) if self._is_certified(case)]
             chosen = [k for k in certified[::_IDENTITY_EVERY] if not isinstance(outcomes[k], Failure)]
             self._keep_identities([batch[k] for k in chosen], [outcomes[k] for k in chosen])

@@ -11,6 +11,7 @@ import numpy as np
 from tlinear.arrays import DType
 from tlinear.errors import OptionError, ProgramError
 from tlinear.formats import FORMATS
+from tlinear.progress import Progress, silent
 from tlinear.testing.arithmetic import arithmetic_of, judged_dtypes
 from tlinear.testing.case import Case, Results
 from tlinear.testing.check import check_choices
@@ -45,6 +46,7 @@ def check_vectors(
     unit_roundoff: float | None = None,
     terms: int | None = None,
     namespace: Any = None,
+    progress: Progress = silent,
 ) -> Report:
     """Judge an implementation of the layer by test vectors, each in every dtype that it says something of.
 
@@ -61,7 +63,7 @@ def check_vectors(
         vectors are in real dtypes, complex ones in complex ones.
     n_layers, jvp
         Which joint layers are judged, and whether derivatives along tangents are.
-    convention, unit_roundoff, terms, namespace
+    convention, unit_roundoff, terms, namespace, progress
         As of :func:`tlinear.testing.check`.
 
     Examples
@@ -92,7 +94,7 @@ def check_vectors(
         asked = f"formats {', '.join(wanted)}, dtypes {', '.join(map(str, dtypes))}, layers {list(n_layers)}"
         raise OptionError(f"No vector is of {asked}. Ask for others, or for more of them.")
     session = Session(judged, rules, 0)
-    session.sweep(cases)
+    session.sweep(cases, progress)
     failures = [
         replace(finding, cause=session.cause(kind[0]), vector=names.get(finding.case, ""))
         for kind, finding in session.worst.items()
