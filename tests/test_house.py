@@ -10,7 +10,7 @@ import tlinear
 PACKAGE = Path(tlinear.__file__).parent
 FLOORS = [
     ("errors", "micro"),
-    ("dependency", "parsing", "progress"),
+    ("dependency", "balanced", "parsing", "progress"),
     ("arrays", "randomness", "shapes"),
     ("ranks", "tensorization"),
     ("candidates", "capacity"),

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlinear import FactorizedLinear, Linear, tensorize_shape
@@ -93,6 +93,59 @@ def test_padded_shape_is_the_balanced_one_of_the_least_count_that_has_a_ratio_of
         named = f"the nearest larger count is {padded} = {'x'.join(map(str, expected))}"
         with pytest.raises(ShapeError, match=re.escape(named)):
             tensorize_shape(features, n_modes, pad=pad)
+
+
+def divisors(n):
+    small = np.arange(1, math.isqrt(n) + 1)
+    return [int(a) for a in small[n % small == 0]]
+
+
+def is_balanced(n, n_modes):
+    """Whether two or three sizes, none more than twice another, have this product."""
+    if n_modes == 2:
+        return any(n // a <= 2 * a for a in divisors(n))
+    return any(
+        a <= b <= (rest := n // a) // b <= 2 * a
+        for a in divisors(n)
+        if 4 * a**3 >= n >= a**3
+        for b in divisors(n // a)
+        if b * ((rest := n // a) // b) == rest
+    )
+
+
+@given(st.integers(10**9, 10**12), st.sampled_from([2, 3]))
+@settings(max_examples=8)
+def test_no_count_below_the_padded_one_is_balanced(features, n_modes):
+    shape = tensorize_shape(features, n_modes, pad=0.1)
+    assert is_balanced(math.prod(shape), n_modes)
+    assert not any(is_balanced(count, n_modes) for count in range(features, math.prod(shape)))
+
+
+@pytest.mark.parametrize(
+    ("features", "shape"),
+    [
+        (999999999989, (974205, 1026478)),
+        (999999999989, (8137, 9998, 12292)),
+        (999999999989, (25,) * 4 + (40,) * 4),
+        (963761198400, (2,) * 6 + (3,) * 4 + (5, 5, 7, 11, 13, 17, 19, 23)),
+        (2**39, (2,) * 39),
+    ],
+)
+def test_known_shapes_of_many_features(features, shape):
+    """The padded one of a prime, and the exact ones of the number below 10^12 with most divisors and of a power."""
+    assert tensorize_shape(features, len(shape), pad=features == 999999999989) == shape
+
+
+@pytest.mark.parametrize("pad", [False, 0.1])
+def test_more_features_than_modes_are_searched_for_are_refused(pad):
+    for features in (10**12 + 1, 10**30):
+        assert tensorize_shape(features, 1, pad=pad) == (features,)
+        with pytest.raises(ShapeError, match=f"features={features} is more than 1000000000000, up to which modes are"):
+            tensorize_shape(features, 2, pad=pad)
+        with pytest.raises(ShapeError, match=f"in_features={features}: .* Pass in_tensorized_features"):
+            resolve_shape("in", features, None, 2, pad)
+        with pytest.raises(ShapeError, match=f"has the product 16, but .*Pass modes whose product is {features}"):
+            resolve_shape("in", features, (4, 4), None, pad)
 
 
 @given(st.integers(1, 2000), st.integers(2, 6))

@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, Context, Decimal
-from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
+from tlinear.balanced import (
+    LARGEST_RATIO,
+    MOST,
+    SMALLEST_MODE,
+    most_balanced,
+    n_prime_factors,
+    nearest_balanced,
+)
 from tlinear.errors import ShapeError
 
 __all__ = [
@@ -23,11 +30,8 @@ __all__ = [
     "tensorize_shape",
 ]
 
-_SMALLEST_MODE = 2
 MOST_MODES = 64
 """The axes that an array can have in NumPy."""
-_LARGEST_RATIO = 2
-"""Of the largest to the smallest mode of a padded shape."""
 _SMALL_OVERHEAD = 0.02
 """What ``pad=True`` allows."""
 
@@ -44,7 +48,7 @@ def tensorize_shape(features: int, n_modes: int, *, pad: bool | float = False) -
     Parameters
     ----------
     features : int
-        The number to factorize, at least 1.
+        The number to factorize, at least 1 and, for more than one mode, at most 10^12.
     n_modes : int
         How many sizes, from 1 to 64.  With one, the answer is ``(features,)``.
     pad : bool or float
@@ -61,6 +65,7 @@ def tensorize_shape(features: int, n_modes: int, *, pad: bool | float = False) -
     ShapeError
         When no such factorization exists.  The message names the largest number of
         modes that does, and the nearest larger count of features that has one.
+        When there are more features than modes are searched for.
 
     Examples
     --------
@@ -79,12 +84,17 @@ def tensorize_shape(features: int, n_modes: int, *, pad: bool | float = False) -
     if n_modes > MOST_MODES:
         raise ShapeError(f"n_modes={n_modes} is more than the {MOST_MODES} axes that an array can have. Pass fewer.")
     features, n_modes, overhead = int(features), int(n_modes), _largest_overhead(pad)
+    if features > MOST and n_modes > 1:
+        raise ShapeError(
+            f"features={features} is more than {MOST}, up to which modes are searched for. Pass modes of your own, "
+            "such as in_tensorized_features, or n_modes=1."
+        )
     if overhead == 0.0:
-        sizes = _most_balanced(features, n_modes)
+        sizes = most_balanced(features, n_modes)
         if sizes is None:
             raise ShapeError(_no_factorization(features, n_modes))
         return sizes
-    sizes = _nearest_balanced(features, n_modes)
+    sizes = nearest_balanced(features, n_modes)
     if not _fits(features, math.prod(sizes), overhead):
         raise ShapeError(_too_far(features, n_modes, overhead))
     return sizes
@@ -106,108 +116,27 @@ def _fits(features: int, padded: int, overhead: float) -> bool:
     return features <= padded and (padded - features) / features <= overhead
 
 
-@lru_cache(maxsize=4096)
-def _most_balanced(features: int, n_modes: int) -> tuple[int, ...] | None:
-    if n_modes == 1:
-        return (features,)
-    if features.bit_length() <= n_modes:  # features < 2^n_modes
-        return None
-    divisors = [size for size in _divisors(features) if size >= _SMALLEST_MODE]
-
-    @cache
-    def best(rest: int, n_left: int, largest: int) -> tuple[int, ...] | None:
-        """The sizes of `rest`, descending, none above `largest`, of least sum and then greatest smallest size."""
-        if n_left == 1:
-            return (rest,) if _SMALLEST_MODE <= rest <= largest else None
-        found: tuple[int, ...] | None = None
-        for size in divisors:
-            if size > largest or _SMALLEST_MODE ** (n_left - 1) * size > rest:
-                break
-            if size**n_left >= rest and rest % size == 0:
-                tail = best(rest // size, n_left - 1, size)
-                if tail is not None:
-                    candidate = (size, *tail)
-                    if found is None or (sum(candidate), -candidate[-1]) < (sum(found), -found[-1]):
-                        found = candidate
-        return found
-
-    for largest in divisors:
-        if largest**n_modes >= features:
-            descending = best(features, n_modes, largest)
-            if descending is not None:
-                return descending[::-1]
-    return None
-
-
-@lru_cache(maxsize=4096)
-def _nearest_balanced(features: int, n_modes: int) -> tuple[int, ...]:
-    """The most balanced shape of the least product >= `features` whose ratio of sizes is at most 2.
-
-    All products of sizes s, .., 2s are walked through, ascending in the sizes and from the largest s down.
-    Equal sizes are balanced, which bounds the product from above before the search begins.
-    """
-    exact = _balanced(features, n_modes)
-    if exact is not None:
-        return exact
-    root = max(_SMALLEST_MODE, math.ceil(features ** (1.0 / n_modes)))
-    nearest = (root,) * n_modes if root**n_modes >= features else (root + 1,) * n_modes
-
-    def search(product: int, size: int, largest: int, n_left: int) -> None:
-        """Continue a product with `n_left` sizes from `size` to `largest`, while it can become the nearest."""
-        nonlocal nearest
-        first = max(size, -(-features // (product * largest ** (n_left - 1))))
-        if n_left == 1:
-            for last in range(first, min(largest, (math.prod(nearest) - 1) // product) + 1):
-                shape = _balanced(product * last, n_modes)
-                if shape is not None:
-                    nearest = shape
-                    return
-            return
-        for next_size in range(first, largest + 1):
-            if product * next_size**n_left >= math.prod(nearest):
-                return
-            search(product * next_size, next_size, largest, n_left - 1)
-
-    for smallest in range(nearest[0], _SMALLEST_MODE - 1, -1):
-        largest = _LARGEST_RATIO * smallest
-        if smallest * largest ** (n_modes - 1) < features:
-            break
-        if smallest**n_modes < math.prod(nearest):
-            search(smallest, smallest, largest, n_modes - 1)
-    return nearest
-
-
-def _balanced(features: int, n_modes: int) -> tuple[int, ...] | None:
-    """The most balanced shape, if its ratio is at most 2."""
-    sizes = _most_balanced(features, n_modes)
-    return sizes if sizes is not None and sizes[-1] <= _LARGEST_RATIO * sizes[0] else None
-
-
-def _divisors(n: int) -> list[int]:
-    small = [k for k in range(1, math.isqrt(n) + 1) if n % k == 0]
-    return small + [n // k for k in reversed(small) if k * k != n]
-
-
 def _no_factorization(features: int, n_modes: int) -> str:
-    fewer, sizes = next((k, s) for k in range(n_modes - 1, 0, -1) if (s := _most_balanced(features, k)) is not None)
+    fewer = max(1, min(n_modes - 1, n_prime_factors(features)))
+    sizes = most_balanced(features, fewer) or (features,)
     return (
-        f"{features} features cannot be written as a product of {n_modes} modes of size >= {_SMALLEST_MODE}. "
+        f"{features} features cannot be written as a product of {n_modes} modes of size >= {SMALLEST_MODE}. "
         f"With {fewer} mode{'s' * (fewer > 1)} it is {format_shape(sizes)}; {_remedy(features, n_modes)}"
     )
 
 
 def _too_far(features: int, n_modes: int, overhead: float) -> str:
-    exact = _most_balanced(features, n_modes)
+    exact = most_balanced(features, n_modes)
     without = f" Without pad it is {format_shape(exact)}." if exact is not None else ""
     return (
         f"{features} features cannot be padded by at most {100.0 * overhead:.3g} % to a product of {n_modes} modes "
-        f"none of which is more than {_LARGEST_RATIO} times another; {_remedy(features, n_modes)}{without}"
+        f"none of which is more than {LARGEST_RATIO} times another; {_remedy(features, n_modes)}{without}"
     )
 
 
 def _remedy(features: int, n_modes: int) -> str:
     """The least count that can be padded to, and what to pass for it."""
-    sizes = _nearest_balanced(features, n_modes)
+    sizes = nearest_balanced(features, n_modes)
     padded = math.prod(sizes)
     overhead = 100.0 * (padded - features) / features
     more = f"{overhead:.2g} % more features" if overhead < 100.0 else f"{padded / features:.3g} times as many"
@@ -254,7 +183,7 @@ def resolve_shape(
         try:
             return tensorize_shape(features, n_modes, pad=pad)
         except ShapeError as error:
-            exact = _most_balanced(features, n_modes) if overhead else None
+            exact = _known(features, n_modes) if overhead else None
             if exact is not None:
                 return exact
             raise ShapeError(
@@ -263,7 +192,7 @@ def resolve_shape(
     modes = as_shape(shape, name)
     product = math.prod(modes)
     if not _fits(features, product, overhead):
-        fitting = _most_balanced(features, len(modes))
+        fitting = _known(features, len(modes))
         allowed = f" and pad={pad} allows {100.0 * overhead:.3g} % more" if overhead and product > features else ""
         padded = f", or pad={_sufficient_pad(features, product)} to pad to {product}" if product > features else ""
         raise ShapeError(
@@ -271,6 +200,11 @@ def resolve_shape(
             f"Pass modes whose product is {features}{f', such as {fitting}' if fitting else ''}{padded}."
         )
     return modes
+
+
+def _known(features: int, n_modes: int) -> tuple[int, ...] | None:
+    """The most balanced exact shape, if there is one, and it is searched for."""
+    return most_balanced(features, n_modes) if features <= MOST or n_modes == 1 else None
 
 
 def mode_counts(n_tensorized_modes: int | Sequence[int]) -> tuple[int, int]:
