@@ -115,7 +115,7 @@ def suggest_shapes(
 ) -> tuple[Suggestion, ...]:
     """The shapes that a layer's weight could be factorized in, the best first.
 
-    Shapess are all pairs of numbers of modes, from one to `most_modes` on either side, with up to three
+    Shapes are all pairs of numbers of modes, from one to `most_modes` on either side, with up to three
     exact factorizations of each side, the most balanced ones as :func:`tlinear.tensorize_shape` compares them, and
     the padded one where `pad` allows it; each in ascending and in descending order, and of up to three modes in
     every order.  Those that exceed the budget even with rank 1 are left out.

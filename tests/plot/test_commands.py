@@ -14,3 +14,22 @@ def test_a_picture_that_a_page_asks_for_is_drawn(words, tmp_path, monkeypatch):
     if len(words) > 2:
         assert cli.main(words[1:]) == 0
         assert (tmp_path / words[3]).stat().st_size > 1000
+
+
+LAYER = ("--in", "4,4", "--out", "4,4")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan", *LAYER, "--batch", "0"),
+        ("memory", *LAYER, "--batch", "0", "--mode", "training"),
+        ("network", *LAYER, "--rank", "1,2,3,2,1"),
+        ("plan", "--in", "1", "--out", "1", "--format", "dense"),
+    ],
+    ids=" ".join,
+)
+def test_an_unusual_layer_is_drawn_without_a_warning(words, tmp_path):
+    picture, *rest = words
+    assert cli.main(["plot", picture, str(tmp_path / "layer.svg"), *rest]) == 0
+    assert (tmp_path / "layer.svg").stat().st_size > 1000

@@ -188,7 +188,7 @@ def _line_colour(plan: Plan, slot: int) -> str:
 def _bars(axes: Axes, title: str, values: list[int], colours: list[str]) -> None:
     axes.set_title(title, fontsize=9)
     axes.barh(range(len(values)), values, height=0.55, color=colours)
-    most = max(values, default=1)
+    most = max([1, *values])  # of no samples all are zero, and an axis has a length
     for number, value in enumerate(values):
         axes.text(value + 0.03 * most, number, f"{value:,}", va="center", fontsize=8, color=INK)
     axes.set_xlim(0, 1.75 * most)
