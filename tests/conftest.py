@@ -1,4 +1,4 @@
-"""Hypothesis profiles: the default one is reproducible, `--hypothesis-profile=thorough` looks further."""
+"""Hypothesis profiles: the default one is reproducible and quick; `wide` and `thorough` look further, at random."""
 
 import os
 
@@ -9,15 +9,16 @@ from hypothesis import HealthCheck, settings
 
 from tlinear.formats import FactorizedTensor
 
-settings.register_profile("default", derandomize=True, deadline=None, max_examples=25)
-settings.register_profile(
-    "thorough",
-    derandomize=False,
-    print_blob=True,
-    deadline=None,
-    max_examples=1000,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+settings.register_profile("default", derandomize=True, deadline=None, max_examples=15)
+for name, max_examples in (("wide", 100), ("thorough", 1000)):
+    settings.register_profile(
+        name,
+        derandomize=False,
+        print_blob=True,
+        deadline=None,
+        max_examples=max_examples,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 settings.load_profile("default")
 
 

@@ -88,10 +88,8 @@ def test_frozen_layer_is_the_layer_everywhere(place, data):
 
 
 @on_every_place
-@pytest.mark.parametrize("memory", MEMORIES)
-@pytest.mark.parametrize("chunk", [1, 3, 8])
-@given(st.data())
-def test_chunks_change_nothing_anywhere(place, memory, chunk, data):
+@given(st.data(), st.sampled_from([1, 3, 8]), st.sampled_from(MEMORIES))
+def test_chunks_change_nothing_anywhere(place, data, chunk, memory):
     """The plan that a limit of memory would give, without having to find the limit that gives it."""
     pair = data.draw(twins(place))
     plan = replace(pair.there.plan(8, "training"), chunk_size=chunk, memory=memory).on(place.space)
