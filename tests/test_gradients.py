@@ -135,7 +135,9 @@ def test_dense_layer_has_the_gradients_of_the_dense_format(case):
 @pytest.mark.parametrize("factorization", ["cp", "tucker", "tt", "blocktt", "dense"])
 @pytest.mark.parametrize("implementation", ["factorized", "reconstructed"])
 def test_gradients_of_the_empty_batch_are_zero(factorization, implementation):
-    layer = FactorizedLinear((4, 4), (2, 5), factorization=factorization, implementation=implementation, rng=0)
+    layer = FactorizedLinear(
+        (4, 4), (2, 5), factorization=factorization, rank="same", implementation=implementation, rng=0
+    )
     y, pullback = layer.vjp(np.ones((3, 0, 16)))
     gradients = pullback(np.ones((3, 0, 10)))
     assert y.shape == (3, 0, 10)

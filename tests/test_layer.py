@@ -32,7 +32,7 @@ def full_rank(factorization):
 
 @pytest.fixture(params=FORMATS)
 def layer(request):
-    return FactorizedLinear((4, 4), (2, 5), factorization=request.param, rng=0)
+    return FactorizedLinear((4, 4), (2, 5), factorization=request.param, rank="same", rng=0)
 
 
 def test_parameters_have_the_operands_names(layer):
@@ -117,7 +117,7 @@ def test_every_call_takes_the_plan_of_the_layers_implementation(monkeypatch, imp
         return cached_plan(network, options, mode, batch_size, dtype, *hardware)
 
     monkeypatch.setattr("tlinear.contraction.search.cached_plan", record)
-    layer = FactorizedLinear((4, 4), (2, 5), implementation=implementation, dtype=np.float32, rng=0)
+    layer = FactorizedLinear((4, 4), (2, 5), rank="same", implementation=implementation, dtype=np.float32, rng=0)
     layer = layer.with_parameters(layer.parameters())
     x = np.ones((3, 16), np.float32)
     for call, mode in ((layer, "forward"), (layer.vjp, "training"), (layer.jvp, "forward"), (layer.trace, "forward")):
@@ -127,7 +127,7 @@ def test_every_call_takes_the_plan_of_the_layers_implementation(monkeypatch, imp
 
 
 def test_plan_is_for_the_dtype_of_the_parameters():
-    layer = FactorizedLinear((4, 4), (2, 5), dtype=np.float32, rng=0)
+    layer = FactorizedLinear((4, 4), (2, 5), rank="same", dtype=np.float32, rng=0)
     assert layer.plan(3).dtype == np.float32
     assert FactorizedLinear.from_weight(layer.weight, 1j * np.ones(10)).plan(3).dtype == np.complex128
     assert FactorizedLinear.from_weight(layer.weight.astype(np.float16)).plan(3).dtype == np.float32
@@ -252,7 +252,7 @@ def test_decomposing_is_the_same_every_time(factorization):
 
 @pytest.mark.parametrize("factorization", FORMATS)
 def test_from_scratch_the_same_seed_gives_the_same_layer(factorization):
-    a, b = (FactorizedLinear((4, 4), (2, 5), factorization=factorization, rng=3) for _ in range(2))
+    a, b = (FactorizedLinear((4, 4), (2, 5), factorization=factorization, rank="same", rng=3) for _ in range(2))
     for name, array in a.parameters().items():
         np.testing.assert_array_equal(array, b.parameters()[name])
 

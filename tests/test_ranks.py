@@ -188,14 +188,42 @@ def test_what_is_no_rank_is_refused_at_construction(factorization, rank, message
             build()
 
 
+@given(low_rank, sides, sides)
+def test_without_a_rank_it_is_a_tenth_or_the_least_that_can_be(factorization, in_shape, out_shape):
+    dense, least = math.prod(in_shape) * math.prod(out_shape), count(factorization, in_shape, out_shape, 1)
+    if least > dense:
+        with pytest.raises(InfeasibleRankError, match="No budget up to 1 is feasible"):
+            resolve_rank(factorization, in_shape, out_shape, None)
+    elif least > limit_of(0.1, dense):
+        assert count(factorization, in_shape, out_shape, None) == least
+    else:
+        assert resolve_rank(factorization, in_shape, out_shape, None) == resolve_rank(
+            factorization, in_shape, out_shape, 0.1
+        )
+
+
 @pytest.mark.parametrize("factorization", LOW_RANK)
-def test_no_rank_is_refused_where_nothing_else_tells_it(factorization):
-    with pytest.raises(RankError, match="rank=None of type NoneType is not a rank"):
-        resolve_rank(factorization, (4, 4), (2, 5), None)
-    with pytest.raises(RankError, match="rank=None of type NoneType is not a rank"):
-        tlinear.FactorizedLinear((4, 4), (2, 5), factorization=factorization, rank=None)
-    with pytest.raises(RankError, match="Neither rank nor tolerance is given"):
-        tlinear.decompose(np.ones((4, 4, 2, 5)), factorization, n_in=2)
+def test_the_default_rank_is_the_same_everywhere(factorization):
+    shapes = (6, 8), (8, 9)
+    rank = resolve_rank(factorization, *shapes, 0.1)
+    matrix = np.random.default_rng(0).standard_normal((72, 48))
+    options = {"factorization": factorization, "allocation": "proportional"}
+    assert tlinear.FactorizedLinear(*shapes, factorization=factorization).rank == rank
+    assert FORMATS[factorization].random(*shapes).rank == rank
+    assert tlinear.FactorizedLinear.from_linear(tlinear.Linear.from_arrays(matrix), **options).rank == rank
+    assert tlinear.decompose(matrix.T.reshape(6, 8, 8, 9), **options, n_in=2).rank == rank
+    found = tlinear.suggest_shapes(4, 6, factorization=factorization, most_modes=1, limit=None)
+    assert [s.rank for s in found] == [resolve_rank(factorization, (4,), (6,), None)]
+
+
+@pytest.mark.parametrize("n", [64, 128])
+@pytest.mark.parametrize("factorization", LOW_RANK)
+def test_a_layer_made_with_nothing_said_is_ten_times_smaller(factorization, n):
+    linear = tlinear.Linear(n, n, rng=0)
+    layer = tlinear.FactorizedLinear.from_linear(linear, factorization=factorization)
+    assert 0.08 * n * n < layer.weight.n_parameters <= 0.1 * n * n
+    layer = tlinear.FactorizedLinear.from_linear(linear, factorization="tt", tolerance=0.3)
+    assert layer.weight.n_parameters > 0.1 * n * n  # the tolerance rules
 
 
 @pytest.mark.parametrize(

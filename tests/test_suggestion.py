@@ -390,7 +390,6 @@ WEIGHT = np.ones((10, 12))
         ({"rank": 0}, RankError, r"rank=0 is below 1\. Pass an int >= 1"),
         ({"rank": 1.5}, RankError, r"rank=1\.5 as a budget must lie in \(0, 1\]"),
         ({"rank": "full"}, RankError, r"rank='full' of type str is not a rank\. Pass an int"),
-        ({"rank": None}, RankError, r"rank=None of type NoneType is not a rank"),
         ({"rank": 2, "factorization": "dense"}, RankError, r"a dense tensor has no rank\. Pass rank='same'"),
         ({"sort_by": "size"}, OptionError, r"sort_by='size' is not known\. Choose one of error, parameters, flops"),
         ({"sort_by": "error"}, OptionError, r"sort_by='error', but there is no weight .* Pass weight="),

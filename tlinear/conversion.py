@@ -58,7 +58,7 @@ def factorize(
     matrix[: dense.in_features, : dense.out_features] = space.turned(dense.weight)
     asked = {
         "factorization": find_format(factorization),
-        "rank": "same" if rank is None and tolerance is None else rank,
+        "rank": rank,
         "tolerance": tolerance,
         "dense_parameters": math.prod(dense.weight.shape),
         "dtype": _kept_dtype(dtype, dense.weight.dtype, space),
@@ -106,7 +106,7 @@ def _check_tensorization(tensorization: Any, free: tuple[bool, bool], asked: Map
     if tensorization not in get_args(Tensorization):
         raise OptionError(f"tensorization={tensorization!r} is not known. Choose 'balanced' or 'search'.")
     rank = asked["rank"]
-    is_budget = isinstance(rank, (float, np.floating)) or (isinstance(rank, str) and rank == "same")
+    is_budget = rank is None or isinstance(rank, (float, np.floating)) or (isinstance(rank, str) and rank == "same")
     if tensorization == "search" and asked["tolerance"] is None and not is_budget:
         raise OptionError(
             f"tensorization='search' compares shapes at the same budget, but rank={rank!r} costs something else in "

@@ -43,8 +43,8 @@ class FactorizedLinear(Layer):
         cropped, so that the dense weight is ``weight.to_matrix()[:out_features, :in_features]``.
     bias : bool
     factorization : {'cp', 'tucker', 'tt', 'blocktt', 'dense'} or a format class
-    rank : int, tuple of int, float in (0, 1], or 'same'
-        See :func:`tlinear.resolve_rank`; a budget is a fraction of ``in_features * out_features``.
+    rank : int, tuple of int, float in (0, 1], or 'same', optional
+        See :func:`tlinear.resolve_rank`; a budget is a fraction of ``in_features * out_features``, by default a tenth.
     implementation : {'auto', 'factorized', 'reconstructed'}
         Contract the input with the operands in a planned order, rebuild the dense weight first, or whichever the cost
         model predicts to be faster for the batch at hand.
@@ -92,7 +92,7 @@ class FactorizedLinear(Layer):
         out_features: int | None = None,
         bias: bool = True,
         factorization: str | type[FactorizedTensor] = "cp",
-        rank: Any = "same",
+        rank: Any = None,
         implementation: Implementation = "auto",
         dtype: DTypeLike | None = None,
         rng: np.random.Generator | int | None = None,
@@ -173,9 +173,8 @@ class FactorizedLinear(Layer):
         linear : object with `weight` and `bias`
             :class:`Linear`, a ``torch.nn.Linear``, or anything with a `weight` of shape (out_features, in_features) and
             a `bias` of shape (out_features,) or None, which computes with these and nothing else.  They are copied.
-        rank : int, tuple of int, float in (0, 1], or 'same'
-            See :func:`tlinear.resolve_rank`.  Without a tolerance the default is 'same', the whole budget,
-            which for CP means ranks in the hundreds, whose alternating least squares take minutes.
+        rank : int, tuple of int, float in (0, 1], or 'same', optional
+            See :func:`tlinear.resolve_rank`.  By default the tolerance rules, or else a tenth of the parameters.
         tolerance : float in (0, 1), optional
             The largest relative error of the weight; a rank beside it is a limit.  See :func:`tlinear.decompose`.
         allocation : {'spectrum', 'proportional'}
@@ -183,7 +182,7 @@ class FactorizedLinear(Layer):
             as in a new layer, which is better for fine-tuning at a small budget.
         calibration : array of shape (..., in_features) or Calibration, optional
             Inputs of the layer: the error of its outputs on them is made small, instead of that of its weight.
-            It needs a rank, not a tolerance.  See :class:`Calibration`.
+            It goes with a rank, not with a tolerance.  See :class:`Calibration`.
         auto_tensorize : bool
             Choose the shape of a side that is not given; when False, both must be given.
         tensorization : {'balanced', 'search'}

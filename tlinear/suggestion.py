@@ -103,7 +103,7 @@ def suggest_shapes(
     out_features: int,
     *,
     factorization: str | type[FactorizedTensor],
-    rank: Any,
+    rank: Any = None,
     most_modes: int = 3,
     pad: bool | float = False,
     weight: ArrayLike | None = None,
@@ -138,8 +138,8 @@ def suggest_shapes(
     ----------
     in_features, out_features : int
     factorization : {'cp', 'tucker', 'tt', 'blocktt', 'dense'} or a format class
-    rank : int, float in (0, 1], or 'same'
-        See :func:`tlinear.resolve_rank`; a budget is a fraction of ``in_features * out_features``.
+    rank : int, float in (0, 1], or 'same', optional
+        See :func:`tlinear.resolve_rank`; a budget is a fraction of ``in_features * out_features``, by default a tenth.
     most_modes : int
         The largest number of modes of a side; the number of candidates grows with its square.
     pad : bool or float

@@ -20,7 +20,7 @@ from tlinear.decomposition.elsewhere import check_elsewhere, check_range, decomp
 from tlinear.decomposition.fitting import Fitting
 from tlinear.decomposition.result import Decomposition, Origin
 from tlinear.decomposition.tolerance import fit_within
-from tlinear.errors import FactorizationError, OptionError, RankError, ShapeError
+from tlinear.errors import FactorizationError, OptionError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.formats.rank_rules import rank_rules
 from tlinear.randomness import to_generator
@@ -71,10 +71,10 @@ def decompose(
         Real or complex, all entries finite.  It is not changed, and a reference to it is kept for
         :attr:`Decomposition.baseline`.
     factorization : {'cp', 'tucker', 'tt', 'blocktt', 'dense'} or a format class
-    rank : int, tuple of int, float in (0, 1], or 'same'
-        See :func:`tlinear.resolve_rank`.  May be left out where a tolerance is given; where both
-        are, the rank is a limit to what the tolerance may take.  Where a budget is too little for the
-        ranks of the guarantee, those that share it out are tried.
+    rank : int, tuple of int, float in (0, 1], or 'same', optional
+        See :func:`tlinear.resolve_rank`.  Without a rank and a tolerance it is the default of a layer, a tenth of the
+        dense parameters.  Where both are given, the rank is a limit to what the tolerance may take; where a budget is
+        too little for the ranks of the guarantee, those that share it out are tried.
     tolerance : float in (0, 1), optional
         The largest relative error.  The ranks are those at which TT-SVD or the sequentially truncated
         HOSVD discards at most ``tolerance / sqrt(number of truncations)`` of the norm in each
@@ -218,8 +218,6 @@ def _decomposed(
     if tolerance is not None:
         return fit_within(work, _tolerance(tolerance), rank)
     rules = work.rules
-    if rank is None and rules.form(()) is not None:
-        raise RankError("Neither rank nor tolerance is given. Pass one of them, such as rank=0.1 or tolerance=1e-2.")
     bonds, fraction = resolve_bonds(rules, rank), as_budget(rules, rank)
     limit = parameter_limit(rules, fraction) if fraction is not None and allocation == "spectrum" else None
     if inputs is not None:

@@ -79,6 +79,7 @@ def resolve_rank(
     tuple of int        these ranks, with or without the 1s at the ends of TT and BlockTT
     float in (0, 1]     a budget: at most this fraction of the dense parameters, every array counted
     ``'same'``          the budget 1.0
+    None                the default of a layer: the budget 0.1, or the smallest feasible one where that is more
     ==================  ================================================================================
 
     So 1 is rank one and 1.0 the whole budget.  NumPy scalars mean what Python numbers mean.
@@ -99,7 +100,7 @@ def resolve_rank(
     factorization : {'dense', 'cp', 'tucker', 'tt', 'blocktt'} or a format class
     in_shape, out_shape : sequence of int
         The sizes of the input and output modes.
-    rank : int, tuple of int, float or 'same'
+    rank : int, tuple of int, float, 'same' or None
     n_layers : int
         How many matrices of this shape are kept in one tensor.  Above 1 there is one more mode, of
         this size and before all others, ``in_shape`` being then ``(n_layers, *in_shape)`` (and for BlockTT

@@ -161,7 +161,7 @@ class FactorizedTensor(ABC):
         cls,
         in_shape: Sequence[int],
         out_shape: Sequence[int],
-        rank: Any = "same",
+        rank: Any = None,
         *,
         std: float | None = None,
         dtype: DTypeLike = np.float64,
@@ -175,7 +175,7 @@ class FactorizedTensor(ABC):
         ----------
         in_shape, out_shape : sequence of int
             The sizes of the input and output modes.
-        rank : int, tuple of int, float in (0, 1], or 'same'
+        rank : int, tuple of int, float in (0, 1], or 'same', optional
             See :func:`tlinear.resolve_rank`.
         std : float, optional
             Of every entry; by default that of ``torch.nn.Linear``, ``1 / sqrt(3 * in_features)``.
