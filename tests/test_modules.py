@@ -3,6 +3,7 @@
 import functools
 from types import MethodType, SimpleNamespace
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -199,3 +200,32 @@ def test_transposed_takes_the_weight_the_other_way_round(stated):
 
 def test_integers_are_a_matrix_where_the_caller_says_so():
     np.testing.assert_array_equal(as_linear(Linear.from_arrays(CODES, B)).weight, CODES)
+
+
+@pytest.mark.parametrize("stated", [{"in_features": 32}, {"out_features": 4}, {"in_features": 32.0}])
+def test_a_weight_that_contradicts_one_side_is_refused(stated):
+    with pytest.raises(ShapeError, match=r"maps 16 features to 8"):
+        as_linear(SimpleNamespace(weight=np.ones((8, 16)), bias=None, **stated))
+
+
+def test_a_scale_is_seen_wherever_the_module_keeps_it():
+    class OfTheClass:
+        weight, bias, scale = np.ones((8, 16)), None, np.full(8, 0.1)
+
+    class Computed:
+        weight, bias = np.ones((8, 16)), None
+
+        @property
+        def scale(self):
+            return [0.1] * 8
+
+    for module in (OfTheClass(), Computed()):
+        with pytest.raises(DTypeError, match="has scale beside its weight"):
+            as_linear(module)
+
+
+def test_a_module_in_bfloat16_is_read():
+    weight = np.arange(12.0).reshape(3, 4).astype(ml_dtypes.bfloat16)
+    linear = as_linear(SimpleNamespace(weight=weight, bias=None, in_features=4, out_features=3))
+    assert linear.weight.dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(linear.weight, weight)

@@ -98,7 +98,9 @@ def copied_bias(dense: Linear, dtype: DTypeLike | None) -> Array | None:
     bias, space = dense.bias, dense.space
     kept = _kept_dtype(dtype, bias.dtype, space)
     if kept != bias.dtype:
-        space.limits(kept).check("bias", space.largest_part(bias), kept)
+        limits, largest = space.limits(kept), space.largest_part(bias)
+        limits.check("bias", largest, kept)
+        limits.check_not_lost("bias", largest, kept)
     return space.copy(space.astype(bias, kept))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 from tlinear.arrays import Array, as_numpy
+from tlinear.arrays.bfloat16 import is_bfloat16
 from tlinear.errors import DTypeError, ShapeError
 from tlinear.formats import FactorizedTensor
 from tlinear.linear import Linear
-from tlinear.shapes import is_integer
 
 __all__ = ["as_linear"]
 
@@ -56,7 +57,7 @@ def as_linear(linear: Any, *, bias: bool = True, transposed: bool = False) -> Li
     _check_is_matrix(linear, weight)
     _check_stands_alone(linear, weight, parts)
     matrix = as_numpy(weight, "weight")
-    if matrix.dtype.kind not in "fc":
+    if matrix.dtype.kind not in "fc" and not is_bfloat16(matrix.dtype):
         raise DTypeError(
             f"{_named(linear)} keeps its weight as {matrix.dtype} of shape {matrix.shape}: codes, not the matrix that "
             f"it computes with. Dequantize it and pass {_wrap()}; if these are its numbers, that takes them too."
@@ -80,12 +81,14 @@ def _parts(module: Any) -> dict[str, Any]:
     for registry in _REGISTRIES:
         entries = held.get(registry)
         held |= entries if isinstance(entries, Mapping) else {}
+    # those of a class, a property or a slot stand in no dict
+    held |= {name: getattr(module, name, None) for name in _SCALES if name not in held}
     return {name: value for name, value in held.items() if value is not None}
 
 
 def _is_part(value: Any) -> bool:
-    """Whether it is an array, or a module."""
-    return hasattr(value, "shape") or hasattr(value, "parameters")
+    """Whether it is an array, a list of numbers, or a module."""
+    return hasattr(value, "shape") or hasattr(value, "parameters") or isinstance(value, (list, tuple))
 
 
 def _check_no_adapter(linear: Any, parts: Mapping[str, Any]) -> None:
@@ -180,13 +183,26 @@ def _check_features(linear: Any, matrix: Array, transposed: bool) -> None:
     found = matrix.shape if transposed else matrix.shape[::-1]
     for names in _FEATURES:
         stated = tuple(getattr(linear, name, None) for name in names)
-        is_turned = names == _CONV1D and not transposed
-        if not all(map(is_integer, stated)) or (stated == found and not is_turned):
+        # nx alone may be anything
+        if not (all if names == _CONV1D else any)(map(_is_number, stated)):
             continue
-        is_turned = is_turned or stated == found[::-1]
+        is_turned = names == _CONV1D and not transposed
+        if _agree(stated, found) and not is_turned:
+            continue
+        is_turned = is_turned or _agree(stated, found[::-1])
         read_as = "(in_features, out_features)" if transposed else "(out_features, in_features)"
+        said = " and ".join(f"{name}={n}" for name, n in zip(names, stated, strict=True) if _is_number(n))
         remedy = f"transposed={not transposed}" if is_turned else f"{_wrap()} of the whole matrix, dequantized"
         raise ShapeError(
-            f"{_named(linear)} has {names[0]}={stated[0]} and {names[1]}={stated[1]}, but its weight of shape "
-            f"{matrix.shape}, read as {read_as}, maps {found[0]} features to {found[1]}. Pass {remedy}."
+            f"{_named(linear)} has {said}, but its weight of shape {matrix.shape}, read as {read_as}, maps {found[0]} "
+            f"features to {found[1]}. Pass {remedy}."
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _agree(stated: tuple[Any, ...], found: tuple[int, ...]) -> bool:
+    """Whether no feature that is stated is another than what was found."""
+    return all(n == size for n, size in zip(stated, found, strict=True) if _is_number(n))

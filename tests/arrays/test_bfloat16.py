@@ -315,3 +315,11 @@ def test_a_bfloat16_of_another_library_is_read_by_way_of_float32():
             return library
 
     assert_rounded(as_numpy(Half()), [1.0, 0.1])
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-60, 2.0**-150, 2.0**-134, 1e-39, 1e39, 1e300, np.inf])
+def test_rounding_is_odd_at_both_ends_of_the_range(size):
+    both = round_to_bfloat16(np.array([size, -size]), np.dtype(ml_dtypes.bfloat16)).astype(np.float64)
+    assert both[0] == -both[1]
+    with np.errstate(over="ignore"):
+        assert both[0] == float(np.float64(size).astype(np.float32).astype(ml_dtypes.bfloat16))

@@ -59,7 +59,7 @@ def round_to_bfloat16(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]
         return array.astype(dtype, order="C")
     with np.errstate(over="ignore"):
         single = array.astype(np.float32, order="C")
-    bits, above, below, is_negative = single.view(np.uint32), single > array, single < array, single < 0.0
+    bits, above, below, is_negative = single.view(np.uint32), single > array, single < array, np.signbit(single)
     is_even = bits & np.uint32(1) == 0
     # the neighbour on the other side of the number: towards zero where rounding went away from it
     np.subtract(bits, 1, out=bits, where=is_even & np.where(is_negative, below, above))

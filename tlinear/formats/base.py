@@ -379,7 +379,7 @@ class FactorizedTensor(ABC):
         Raises
         ------
         DTypeError, RangeError
-            When `dtype` is not real or complex floating, or would drop imaginary parts; when it cannot hold the tensor.
+            When `dtype` is not floating, or would drop imaginary parts; when no sharing fits the operands in its range.
         """
         wanted = self.space.parameter_dtype(dtype, self.dtype)
         return self.with_operands(narrowed(self.operands, self.network.inputs, wanted, self.space))

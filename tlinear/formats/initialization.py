@@ -118,5 +118,7 @@ def _normal(shape: tuple[int, ...], std: float, dtype: DType, rng: np.random.Gen
     else:
         drawn = np.asarray(rng.standard_normal(shape) * std)
     if dtype != drawn.dtype:
-        limits_of(dtype).check(f"An operand of standard deviation {std:g}", largest_part(drawn), dtype)
+        limits, what, largest = limits_of(dtype), f"An operand of standard deviation {std:g}", largest_part(drawn)
+        limits.check(what, largest, dtype)
+        limits.check_not_lost(what, largest, dtype)
     return as_dtype(drawn, dtype)
