@@ -20,7 +20,7 @@ FLOORS = [
     ("functional",),
     ("linear",),
     ("conversion", "frozen", "modules"),
-    ("layer",),
+    ("layer", "least_cost"),
     ("suggestion",),
     ("plot", "testing"),
     ("demo",),

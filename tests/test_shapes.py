@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlinear import FactorizedLinear, Linear, tensorize_shape
+from tlinear.balanced import few_most_balanced
 from tlinear.errors import ShapeError
 from tlinear.shapes import resolve_shape
 
@@ -111,6 +112,12 @@ def is_balanced(n, n_modes):
         for b in divisors(n // a)
         if b * ((rest := n // a) // b) == rest
     )
+
+
+@given(st.integers(1, 5000), st.integers(2, 6), st.integers(1, 4))
+def test_the_few_most_balanced_are_the_first_of_all_factorizations(features, n_modes, few):
+    everything = sorted(all_factorizations(features, n_modes), key=lambda c: (max(c), sum(c), -min(c)))
+    assert few_most_balanced(features, n_modes, few) == everything[:few]
 
 
 @given(st.integers(10**9, 10**12), st.sampled_from([2, 3]))

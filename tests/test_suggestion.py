@@ -1,5 +1,6 @@
 """suggest_shapes: what it lists can be built, costs what it says, keeps what it says, and is each time another shape."""
 
+import contextlib
 import itertools
 import math
 import re
@@ -14,10 +15,13 @@ from own_formats import TensorRing
 
 from tlinear import CPTensor, FactorizedLinear, Linear, TLinearError, suggest_shapes, tensorize_shape
 from tlinear.algorithms.report import relative_error
+from tlinear.candidates import candidates
+from tlinear.contraction.search import plan
 from tlinear.conversion import factorize
 from tlinear.decomposition import low_rank_baseline
 from tlinear.errors import FactorizationError, InfeasibleRankError, NonFiniteError, OptionError, RankError, ShapeError
 from tlinear.formats import FORMATS
+from tlinear.least_cost import LeastCost
 
 LOW_RANK = tuple(name for name in FORMATS if name != "dense")
 PADS = (False, True, 0.3)
@@ -127,6 +131,59 @@ def test_suggestions_are_distinct_and_sorted_and_a_limit_keeps_the_best(n_in, n_
     assert len(set(map(modes, everything))) == len(everything)
     some = suggest_shapes(n_in, n_out, factorization=name, rank=rank, sort_by=sort_by, limit=limit)
     assert some == everything[:limit]
+
+
+small_batches = st.sampled_from([0, 1, 7])
+
+
+@given(st.integers(1, 24), st.integers(1, 24), factorizations, ranks, st.sampled_from(PADS), small_batches)
+@settings(max_examples=15)
+def test_the_first_of_all_are_those_that_planning_every_shape_finds(n_in, n_out, name, rank, pad, batch_size):
+    arguments = {"factorization": name, "rank": rank, "pad": pad, "batch_size": batch_size, "most_modes": 2}
+    some = suggestions_or_none(n_in, n_out, **arguments, limit=3)
+    sort_by = "parameters" if isinstance(rank, int) else "flops"
+    best = {}
+    for group in candidates((n_in, n_out), 2, pad, ordered=name in ("tt", "blocktt")):
+        for shapes in group:
+            with contextlib.suppress(InfeasibleRankError):
+                resolved = FORMATS[name].resolve_rank(*shapes, rank, in_features=n_in, out_features=n_out)
+                layer = FactorizedLinear(*shapes, factorization=name, rank=resolved, implementation="factorized")
+                values = {"parameters": layer.weight.n_parameters, "flops": layer.plan(batch_size).flops}
+                key = values.pop(sort_by), *values.values()
+                best.setdefault((*key, *map(tuple, map(sorted, shapes))), key)
+    assert [tuple(sort_key(s, sort_by)[k] for k in (0, 2)) for s in some or ()] == sorted(best.values())[:3]
+
+
+@given(factorizations, rich, rich, ranks, small_batches)
+@settings(max_examples=15)
+def test_no_shape_costs_less_than_its_bounds(name, n_in, n_out, rank, batch_size):
+    shapes = [shapes for group in candidates((n_in, n_out), 2, False, ordered=True) for shapes in group]
+    least, refused = LeastCost(FORMATS[name], n_in * n_out, rank, batch_size), {}
+    quick, close = least.quickly(shapes, refused), least.closely(shapes, refused)
+    assert [bound is None for bound in quick] == [bound is None for bound in close] == [s in refused for s in shapes]
+    for k, (sides, first, second) in enumerate(zip(shapes, quick, close, strict=True)):
+        if second is not None and k % 5 == 0:
+            resolved = FORMATS[name].resolve_rank(*sides, rank)
+            layer = FactorizedLinear(*sides, factorization=name, rank=resolved, implementation="factorized")
+            assert first[0] <= second[0] == layer.weight.n_parameters
+            assert first[1] <= second[1] <= layer.plan(batch_size).flops
+
+
+@pytest.mark.parametrize("name", ["tt", "blocktt"])
+def test_few_of_many_shapes_are_planned_for_a_short_list(name, monkeypatch):
+    """Of 484."""
+    planned = []
+    monkeypatch.setattr("tlinear.suggestion.plan", lambda *args, **kwargs: planned.append(1) or plan(*args, **kwargs))
+    suggest_shapes(768, 3072, factorization=name, rank=0.1, limit=4)
+    assert 4 <= len(planned) <= 48
+
+
+def test_more_features_than_shapes_are_searched_for_are_refused():
+    for features in ((10**12 + 1, 2), (2, 2**53), (2**200, 2**200)):
+        with pytest.raises(ShapeError, match=r"_features=\d+ is more than 1000000000000, up to which shapes are"):
+            suggest_shapes(*features, factorization="tt", rank=1)
+    found = suggest_shapes(10**12, 963761198400, factorization="tt", rank=0.1, most_modes=1)[0]
+    assert found.n_parameters <= Fraction(0.1) * 10**12 * 963761198400
 
 
 @pytest.mark.parametrize("name", FORMATS)

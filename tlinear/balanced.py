@@ -6,14 +6,22 @@ Numbers of up to :data:`MOST` are factorized by the primes up to its root, in mi
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LARGEST_RATIO", "MOST", "SMALLEST_MODE", "most_balanced", "n_prime_factors", "nearest_balanced"]
+__all__ = [
+    "LARGEST_RATIO",
+    "MOST",
+    "SMALLEST_MODE",
+    "few_most_balanced",
+    "most_balanced",
+    "n_prime_factors",
+    "nearest_balanced",
+]
 
 MOST = 10**12
 """The largest number that is written as a product."""
@@ -21,7 +29,7 @@ SMALLEST_MODE = 2
 LARGEST_RATIO = 2
 """Of the largest to the smallest size of what counts as balanced."""
 
-_WINDOW, _LARGEST_WINDOW = 2**11, 2**21
+_WINDOW, _LARGEST_WINDOW = 2**11, 2**17
 _MANY_MULTISETS, _SMALL_ROOT = 2**15, 64
 
 
@@ -36,59 +44,72 @@ def n_prime_factors(number: int) -> int:
     return sum(_prime_exponents(number).values())
 
 
+def few_most_balanced(number: int, n_sizes: int, few: int) -> list[tuple[int, ...]]:
+    """The most balanced ways to write a number as a product of so many sizes >= 2, ascending, the best first.
+
+    That is of least largest size, then of least sum, then of greatest smallest size.
+
+    Examples
+    --------
+    >>> few_most_balanced(48, 2, 3), few_most_balanced(97, 2, 3)
+    ([(6, 8), (4, 12), (3, 16)], [])
+    """
+    if n_sizes == 1:
+        return [(number,)]
+    primes_of = _divisors(_prime_exponents(number))
+    divisors = sorted(primes_of)[1:]
+    found: list[tuple[int, ...]] = []
+    if primes_of[number][0] < n_sizes:
+        return found
+    for largest in divisors[bisect_left(divisors, _root_above(number, n_sizes)) :]:
+        found += _of_least_sum(number // largest, n_sizes - 1, few - len(found), (largest, divisors, primes_of))
+        if len(found) == few:
+            break
+    return found
+
+
+def _of_least_sum(
+    number: int, n_sizes: int, few: int, within: tuple[int, list[int], dict[int, tuple[int, int]]]
+) -> list[tuple[int, ...]]:
+    """The few of least sum, and then of greatest smallest size, none above the largest, which is put behind them.
+
+    They are found `within` the largest size, the divisors, and the number of primes and the largest prime of each.
+    """
+    largest, divisors, primes_of = within
+    kept: list[tuple[int, int, tuple[int, ...]]] = []
+
+    def search(rest: int, sizes: tuple[int, ...], n_left: int) -> None:
+        """Descend, as long as the sum may be among the least."""
+        n_primes, largest_prime = primes_of[rest]
+        if n_primes < n_left or largest_prime > sizes[0]:
+            return
+        if n_left == 0:
+            insort(kept, (sum(sizes), -sizes[0], sizes))
+            del kept[few:]
+            return
+        for size in divisors[bisect_left(divisors, _root_above(rest, n_left)) :]:
+            # of others that are equal the sum is least, and grows with this size
+            least = sum(sizes) + size + (n_left - 1) * (rest / size) ** (1 / max(n_left - 1, 1))
+            if size > sizes[0] or (len(kept) == few and least > kept[-1][0] + 0.5):
+                return
+            if rest % size == 0:
+                search(rest // size, (size, *sizes), n_left - 1)
+
+    search(number, (largest,), n_sizes)
+    return [sizes for _, _, sizes in kept]
+
+
 @lru_cache(maxsize=4096)
 def most_balanced(number: int, n_sizes: int) -> tuple[int, ...] | None:
-    """The sizes >= 2, ascending, of least largest size, then least sum, then greatest smallest size; None without any.
+    """The first of :func:`few_most_balanced`, or None where there is none.
 
     Examples
     --------
     >>> most_balanced(3600, 4), most_balanced(97, 2)
     ((6, 6, 10, 10), None)
     """
-    if n_sizes == 1:
-        return (number,)
-    exponents = _prime_exponents(number)
-    total = sum(exponents.values())
-    if total < n_sizes:
-        return None
-    if total == n_sizes:
-        return tuple(sorted(prime for prime, exponent in exponents.items() for _ in range(exponent)))
-    primes_of = _divisors(exponents)
-    divisors = sorted(primes_of)[1:]
-
-    @cache
-    def best(rest: int, n_left: int, largest: int) -> tuple[int, ...] | None:
-        """The sizes of `rest`, descending, none above `largest`, of least sum and then greatest smallest size."""
-        if n_left == 1:
-            return (rest,) if SMALLEST_MODE <= rest <= largest else None
-        n_primes, largest_prime = primes_of[rest]
-        if largest_prime > largest:
-            return None
-        if n_primes <= n_left:
-            sizes = most_balanced(rest, n_left)
-            return sizes[::-1] if sizes is not None and sizes[-1] <= largest else None
-        found: tuple[int, ...] | None = None
-        for size in divisors[bisect_left(divisors, _root_above(rest, n_left)) :]:
-            if size > largest or SMALLEST_MODE ** (n_left - 1) * size > rest:
-                break
-            if rest % size:
-                continue
-            # of others that are equal the sum is least, and grows with this size
-            least = size + (n_left - 1) * (rest / size) ** (1 / (n_left - 1))
-            if found is not None and least > sum(found) + 0.5:
-                break
-            tail = best(rest // size, n_left - 1, size)
-            if tail is not None:
-                candidate = (size, *tail)
-                if found is None or (sum(candidate), -candidate[-1]) < (sum(found), -found[-1]):
-                    found = candidate
-        return found
-
-    for largest in divisors[bisect_left(divisors, max(*exponents, _root_above(number, n_sizes))) :]:
-        descending = best(number, n_sizes, largest)
-        if descending is not None:
-            return descending[::-1]
-    return None
+    found = few_most_balanced(number, n_sizes, 1)
+    return found[0] if found else None
 
 
 @lru_cache(maxsize=4096)

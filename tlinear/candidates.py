@@ -9,19 +9,22 @@ from contextlib import suppress
 from itertools import chain, islice, permutations, product
 from typing import TypeVar
 
+from tlinear.balanced import few_most_balanced
 from tlinear.errors import RankError, ShapeError
 from tlinear.shapes import tensorize_shape
 from tlinear.tensorization import MOST_SHAPES, Shape, Shapes, search_shapes
 
-__all__ = ["candidates", "explore", "explore_by_search"]
+__all__ = ["candidates", "explore", "explore_by_search", "explore_in_order"]
 
 Result = TypeVar("Result")
-SortKey = Callable[[Result], tuple[float, ...]]
+Key = tuple[float, ...]
+SortKey = Callable[[Result], Key]
 
 _FACTORIZATIONS = 3
 """How many exact factorizations of a side are tried for each number of modes."""
 _PERMUTED = 3
 """The most modes of which all orders are tried."""
+_BOUNDED_AT_ONCE = 32
 
 
 def candidates(features: tuple[int, int], most_modes: int, pad: bool | float, *, ordered: bool) -> list[list[Shapes]]:
@@ -40,7 +43,7 @@ def candidates(features: tuple[int, int], most_modes: int, pad: bool | float, *,
 
 def _side(features: int, n_modes: int, pad: bool | float, *, ordered: bool) -> list[Shape]:
     """The shapes of one side, the most balanced first, each ascending, then descending, then in its other orders."""
-    sizes_tried = heapq.nsmallest(_FACTORIZATIONS, _factorizations(features, n_modes, 2), key=_imbalance)
+    sizes_tried = few_most_balanced(features, n_modes, _FACTORIZATIONS)
     with suppress(ShapeError):  # no padded shape is near enough
         sizes_tried.append(tensorize_shape(features, n_modes, pad=pad))
     shapes: list[Shape] = []
@@ -48,18 +51,6 @@ def _side(features: int, n_modes: int, pad: bool | float, *, ordered: bool) -> l
         others = sorted(permutations(sizes)) if n_modes <= _PERMUTED else []
         shapes += dict.fromkeys([sizes, sizes[::-1], *others]) if ordered else [sizes]
     return shapes
-
-
-def _factorizations(features: int, n_modes: int, smallest: int) -> Iterator[Shape]:
-    """Every way to write `features` as a product of `n_modes` ascending sizes, none below `smallest`."""
-    if n_modes == 1:
-        yield (features,)
-        return
-    size = smallest
-    while size**n_modes <= features:
-        if features % size == 0:
-            yield from ((size, *larger) for larger in _factorizations(features // size, n_modes - 1, size))
-        size += 1
 
 
 def _imbalance(sizes: Shape) -> tuple[int, int, int]:
@@ -90,6 +81,40 @@ def explore(
     begun = sorted(islice(firsts, limit), key=lambda pair: key(pair[0]))
     others = chain.from_iterable(walk for _, walk in begun)
     return list(islice(chain((first for first, _ in begun), others), limit))
+
+
+def explore_in_order(
+    found: Sequence[Shapes],
+    bounds: Sequence[Callable[[Sequence[Shapes]], Sequence[Key | None]]],
+    evaluate: Callable[[Shape, Shape], Result],
+    key: SortKey[Result],
+) -> Iterator[Result]:
+    """What candidates are evaluated to, by their keys, those of equal keys in order; evaluated as late as can be.
+
+    Each of the `bounds`, the quickest and loosest first, gives keys that are not above those of the candidates, or
+    None for one that is not possible, which is left out.
+    """
+    waiting: list[tuple[Key, int, int]] = []
+    done: dict[int, Result] = {}
+
+    def bounded(stage: int, places: Sequence[int]) -> None:
+        for place, least in zip(places, bounds[stage]([found[k] for k in places]), strict=True):
+            if least is not None:
+                heapq.heappush(waiting, (least, stage + 1, place))
+
+    bounded(0, range(len(found)))
+    while waiting:
+        _, stage, place = heapq.heappop(waiting)
+        if place in done:
+            yield done.pop(place)
+        elif stage == len(bounds):
+            done[place] = evaluate(*found[place])
+            heapq.heappush(waiting, (key(done[place]), stage + 1, place))
+        else:
+            places = [place]
+            while waiting and waiting[0][1] == stage and len(places) < _BOUNDED_AT_ONCE:
+                places.append(heapq.heappop(waiting)[2])
+            bounded(stage, places)
 
 
 def explore_by_search(

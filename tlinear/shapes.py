@@ -21,6 +21,7 @@ from tlinear.errors import ShapeError
 
 __all__ = [
     "MOST_MODES",
+    "as_batch_size",
     "as_shape",
     "format_modes",
     "format_shape",
@@ -250,6 +251,24 @@ def as_shape(shape: Any, name: str) -> tuple[int, ...]:
     if not sizes or isinstance(shape, str) or not all(is_integer(size) and size >= 1 for size in sizes):
         raise ShapeError(f"{name}={shape!r} is not a shape. {example}.")
     return tuple(int(size) for size in sizes)
+
+
+def as_batch_size(batch_size: Any) -> int:
+    """A number of samples as a Python int.
+
+    Raises
+    ------
+    ShapeError
+        When it is not an integer, or is negative.
+
+    Examples
+    --------
+    >>> as_batch_size(np.int64(3))
+    3
+    """
+    if not is_integer(batch_size) or batch_size < 0:
+        raise ShapeError(f"batch_size={batch_size!r} is not a number of samples. Pass an integer, 0 or more.")
+    return int(batch_size)
 
 
 def is_integer(value: Any) -> bool:

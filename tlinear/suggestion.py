@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import permutations
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from tlinear.algorithms.report import relative_error
 from tlinear.algorithms.scaling import exponent_of, times_power_of_two
 from tlinear.arrays import Array, check_finite, compute_dtype, to_inexact
-from tlinear.candidates import candidates, explore, explore_by_search
+from tlinear.balanced import MOST
+from tlinear.candidates import candidates, explore, explore_by_search, explore_in_order
 from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import plan
 from tlinear.conversion import factorize
@@ -24,10 +25,11 @@ from tlinear.decomposition.baseline import is_quick, singular_values, truncation
 from tlinear.errors import InfeasibleRankError, OptionError, RankError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.formats.rank_rules import rank_rules
+from tlinear.least_cost import Bound, LeastCost
 from tlinear.linear import Linear
 from tlinear.ranks.resolve import resolve_bonds
 from tlinear.ranks.rules import Bonds, Rank
-from tlinear.shapes import is_integer, tensorize_shape
+from tlinear.shapes import as_batch_size, is_integer, tensorize_shape
 from tlinear.tensorization import Shape, Shapes, Tensorization
 
 __all__ = ["Criterion", "Suggestion", "suggest_shapes"]
@@ -115,12 +117,13 @@ def suggest_shapes(
 ) -> tuple[Suggestion, ...]:
     """The shapes that a layer's weight could be factorized in, the best first.
 
-    Shapes are all pairs of numbers of modes, from one to `most_modes` on either side, with up to three
+    Candidates are all pairs of numbers of modes, from one to `most_modes` on either side, with up to three
     exact factorizations of each side, the most balanced ones as :func:`tlinear.tensorize_shape` compares them, and
     the padded one where `pad` allows it; each in ascending and in descending order, and of up to three modes in
     every order.  Those that exceed the budget even with rank 1 are left out.
 
-    Without a weight all candidates are compared.  Where two have the same modes in another order, and
+    Without a weight all candidates are compared, of which only those are planned whose bounds say that they may be
+    listed; `limit` None plans all of them, which takes seconds.  Where two have the same modes in another order, and
     nothing tells them apart, as in CP and Tucker, or neither parameters nor FLOPs do, one is listed.
 
     With a weight, `limit` of the candidates are decomposed, and these are listed: first of every pair of numbers of
@@ -200,6 +203,9 @@ def suggest_shapes(
     for name, n in (("in_features", in_features), ("out_features", out_features), ("most_modes", most_modes)):
         if not is_integer(n) or n < 1:
             raise ShapeError(f"{name}={n!r} is not a positive integer. Pass one, such as 768 features or 3 modes.")
+    for name, n in (("in_features", in_features), ("out_features", out_features)):
+        if n > MOST:
+            raise ShapeError(f"{name}={n} is more than {MOST}, up to which shapes are searched for. Pass fewer.")
     if limit is not None and (not is_integer(limit) or limit < 1):
         raise OptionError(f"limit={limit!r} is not a number of suggestions. Pass an int >= 1, or None for all.")
     if weight is None and decomposition_options is not None:
@@ -212,16 +218,21 @@ def suggest_shapes(
     matrix = None if weight is None else _matrix(weight, in_features, out_features)
     key = _sort_key(sort_by, matrix is not None, rank)
     features = int(in_features), int(out_features)
-    search = _Search(factorization, *features, rank, pad, batch_size, matrix, decomposition_options)
+    n_samples = as_batch_size(batch_size)
+    search = _Search(factorization, *features, rank, pad, n_samples, matrix, decomposition_options)
     search.check_rank()
     ordered = matrix is not None or not _modes_are_alike(search.cls)
     groups = candidates(features, most_modes, pad, ordered=ordered)
     refused: dict[Shapes, RankError] = {}
-    visit = explore if tensorization == "balanced" else explore_by_search
-    found = visit(groups, search.suggestion, refused, key, None if matrix is None else limit)
+    if matrix is None:
+        everything = [shapes for group in groups for shapes in group]
+        found = _cheapest(search, everything, refused, key, limit)
+    else:
+        visit = explore if tensorization == "balanced" else explore_by_search
+        found = sorted(visit(groups, search.suggestion, refused, key, limit), key=key)[:limit]
     if not found:
         raise _none_left(search, refused)
-    return tuple(sorted(found if matrix is not None else _distinct(found), key=key)[:limit])
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -293,6 +304,31 @@ class _Search:
         return weight.bonds, error
 
 
+def _cheapest(
+    search: _Search, everything: Sequence[Shapes], refused: dict[Shapes, RankError], key: SortKey, limit: int | None
+) -> list[Suggestion]:
+    """The first suggestions of all, of which only those are planned that may be among them.
+
+    Of those that nothing tells apart but the order of their modes one is taken.
+    """
+    layer = search.factorization, search.in_features, search.out_features
+    least = LeastCost(search.cls, search.in_features * search.out_features, search.rank, search.batch_size)
+
+    def keys(cost: Bound, some: Sequence[Shapes]) -> list[tuple[float, ...] | None]:
+        costs = zip(some, cost(some, refused), strict=True)
+        return [None if n is None else key(Suggestion(*layer, *shapes, None, *n)) for shapes, n in costs]
+
+    taken: dict[Any, Suggestion] = {}
+    bounds = [partial(keys, least.quickly), partial(keys, least.closely)]
+    for suggestion in explore_in_order(everything, bounds, search.suggestion, key):
+        sides = suggestion.in_tensorized_features, suggestion.out_tensorized_features
+        looks = *(tuple(sorted(side)) for side in sides), suggestion.n_parameters, suggestion.flops
+        taken.setdefault(looks, suggestion)
+        if len(taken) == limit:
+            break
+    return list(taken.values())
+
+
 @cache
 def _modes_are_alike(cls: type[FactorizedTensor]) -> bool:
     """Whether the modes of a side can change places, and their ranks with them, without a change of any count.
@@ -307,15 +343,6 @@ def _modes_are_alike(cls: type[FactorizedTensor]) -> bool:
 
     names = range(len(cls.bond_labels(2, 2)))
     return any(operands((2, 3), names) == operands((3, 2), renamed) for renamed in permutations(names))
-
-
-def _distinct(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
-    """The first of those whose modes differ in their order alone, and whose parameters and FLOPs are equal."""
-    first: dict[tuple[Any, ...], Suggestion] = {}
-    for s in suggestions:
-        modes = tuple(sorted(s.in_tensorized_features)), tuple(sorted(s.out_tensorized_features))
-        first.setdefault((modes, s.n_parameters, s.flops), s)
-    return list(first.values())
 
 
 def _sort_key(sort_by: Criterion | None, has_weight: bool, rank: Any) -> SortKey:

@@ -40,7 +40,7 @@ from tlinear.contraction.room import keep_room
 from tlinear.contraction.step import Step
 from tlinear.contraction.work import Work
 from tlinear.errors import ImplementationError, MemoryLimitError, ShapeError
-from tlinear.shapes import is_integer
+from tlinear.shapes import as_batch_size
 
 __all__ = ["batch_bucket", "cached_plan", "plan", "plan_for"]
 
@@ -78,10 +78,9 @@ def plan(
         When `batch_size` is not an integer, or is negative.
     """
     check_mode(mode)
-    if not is_integer(batch_size) or batch_size < 0:
-        raise ShapeError(f"batch_size={batch_size!r} is not a number of samples. Pass an integer, 0 or more.")
-    found = plan_for(network, options or PlanOptions(), mode, int(batch_size), np.dtype(dtype), hardware=hardware)
-    return dataclasses.replace(found, batch_size=int(batch_size))
+    n_samples = as_batch_size(batch_size)
+    found = plan_for(network, options or PlanOptions(), mode, n_samples, np.dtype(dtype), hardware=hardware)
+    return dataclasses.replace(found, batch_size=n_samples)
 
 
 def plan_for(
