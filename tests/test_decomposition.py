@@ -354,7 +354,7 @@ def test_an_int_above_the_largest_useful_rank_is_capped_and_never_padded(factori
 
 def test_a_decomposition_that_did_not_converge_says_so_and_is_the_best_that_was_found():
     tensor = normal(np.random.default_rng(0), (4, 5, 6))
-    for factorization, rank in (("cp", 4), ("tucker", 2)):
+    for factorization, rank in (("cp", 1), ("tucker", 2)):
         short = decompose(tensor, factorization, rank, max_iterations=2, stop_tolerance=0.0)
         assert (short.converged, short.n_iterations) == (False, 2)
         assert short.stop_reason == "2 sweeps were done"

@@ -83,6 +83,24 @@ def test_convergence_to_an_exact_tensor_is_faster_than_linear():
     assert state.error <= 1e-13
 
 
+@pytest.mark.parametrize("step", [1 / 4000, 1 / 4096, 1 / 4200])
+def test_a_short_step_is_no_minimum_where_an_undamped_one_goes_far(step):
+    """Two components at an angle 2 t, which is to be 2.5 t: along t the tensor is t^2 times another, the residual.
+
+    The curvature along t is 8 t^2 of the largest, which is half of a damping by 1e-6, so that the first step is a third
+    of an undamped one.  That one takes t to 41/32 of it, and leaves (41^2 - 40^2) / (40^2 - 32^2), a seventh, of the
+    residual.
+    """
+
+    def pair(step):
+        return np.full(2, 0.5), [np.array([[1.0, 1.0], [step, -step]])] * 3
+
+    target = Target.of(cp_product(*pair(1.25 * step)))
+    point = kruskal(target, np.full(2, (1.0 + step**2) ** 1.5 / 2.0), pair(step)[1])
+    after = gauss_newton_step(target, Damped(point), 0.5)
+    assert after.error < 0.5 * point.error
+
+
 def test_a_minimum_is_left_at_once_and_as_it_is():
     """The best approximation of a diagonal matrix by rank one; no step is foretold to lower the error."""
     target = Target.of(np.diag([3.0, 1.0]))

@@ -130,7 +130,7 @@ def test_a_gram_matrix_that_overflows_is_passed_over(shape):
 
 
 def test_a_driver_that_fails_is_an_error_of_ones_own(monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **options):
         raise np.linalg.LinAlgError("Eigenvalues did not converge")
 
     for name, call in {"eigh": lapack.eigh, "eig": lapack.eig, "lstsq": CALLS["least squares"]}.items():

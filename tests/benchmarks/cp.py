@@ -41,7 +41,7 @@ from pathlib import Path
 import numpy as np
 import tensorly
 from processor import processor
-from svd_formats import show
+from table import show
 from tensorly.decomposition import parafac
 from threadpoolctl import threadpool_limits
 

@@ -38,6 +38,7 @@ from pathlib import Path
 import numpy as np
 import tensorly
 from processor import processor
+from table import show
 from tensorly.decomposition import tensor_train, tensor_train_matrix, tucker
 from threadpoolctl import threadpool_limits
 
@@ -373,16 +374,6 @@ def plot(path: str) -> None:
         axes.set(title=f"{title}, 1536 x 384, R = {rank}: refine=25", xlabel="sweeps")
         axes.legend()
     figure.savefig(path)
-
-
-def show(rows: list[list[str]], markdown: bool) -> None:
-    if markdown:
-        rows = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-        print("\n".join("| " + " | ".join(row) + " |" for row in rows))
-    else:
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        print("\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows))
-    print()
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tlinear.algorithms.cp_als import Extrapolated, als_sweep, extrapolated_sweep
+from tlinear.algorithms.cp_cancellation import SETTLED, foretold_change
 from tlinear.algorithms.cp_compression import compress
 from tlinear.algorithms.cp_gauss_newton import Damped, gauss_newton_step
 from tlinear.algorithms.cp_gevd import cp_gevd
@@ -46,6 +47,13 @@ _WORTH_NARROWING = 1 << 15
 _SEEN_IN_SINGLE = 1e-6
 """What a sweep in single precision is to lower the error by at least, relative to it."""
 
+_IN_DOUBT, _FINER = (0.05, 1.0), 4
+"""Between these foretold changes it is in doubt whether components settle; by how many powers of ten the stop tolerance
+is then lowered, at most."""
+
+_UNSETTLED = "but components that cancel each other had not settled"
+"""The end of the reason why a descent stopped whose error hardly falls, but whose components may grow without end."""
+
 
 def cp(
     tensor: Array,
@@ -69,6 +77,10 @@ def cp(
     4. Where the sweeps creep, as they do along collinear columns, or have come to an end, and the error is
        less than a half, :func:`~tlinear.algorithms.cp_gauss_newton.gauss_newton_step` goes on.
     5. If the core is not the whole tensor, the descent ends with sweeps over all of it.
+    6. Where components cancel, that the error hardly falls does not tell a minimum from an infimum which is
+       approached with components that grow without end.  There the descent has only converged if an undamped
+       step would hardly change their sizes either: :func:`~tlinear.algorithms.cp_cancellation.foretold_change`.
+       Where that is in doubt, it goes on, to a smaller stop tolerance.
 
     A tensor whose entries are numbers of single precision, as those of trained weights are, is read in
     it where it is not replaced by a core, while the error is above a half and each sweep lowers it by more than 1e-6 of
@@ -118,7 +130,8 @@ def cp(
 
     References
     ----------
-    T. G. Kolda and B. W. Bader, Tensor Decompositions and Applications, SIAM Review 51 (2009), section 3.
+    T. G. Kolda and B. W. Bader, Tensor Decompositions and Applications, SIAM Review 51 (2009), section 3.  Tensors
+    without a best approximation: V. de Silva and L.-H. Lim, SIAM J. Matrix Anal. Appl. 30 (2008).
 
     Examples
     --------
@@ -154,15 +167,19 @@ def cp(
             best, report = end, end_report
         elif end_report.stop_reason == STOPPED:
             report = replace(report, converged=False, stop_reason=STOPPED)
-    best = replace(best, factors=compression.expand(best.factors))
+    last = within
+    if compression.loses:
+        best = replace(best, factors=compression.expand(best.factors))
+        last = _Descent(Target.of(tensor), ridge, max_iterations, stop_tolerance, callback)
     if compression.loses and report.stop_reason != STOPPED:
-        whole = _Descent(Target.of(tensor), ridge, max_iterations, stop_tolerance, callback)
         converged = report.converged
-        best, report = whole.run(best, report)
+        best, report = last.run(best, report)
         if report.converged and not converged and best.error > EXACT:
             # one sweep of the whole tensor does not tell that the core had come to an end
             report = replace(report, converged=False, stop_reason=f"{max_iterations} sweeps were done")
-    return best.weights.astype(tensor.dtype), best.factors, replace(report, error=best.error)
+    best, report = last.settle(best, report)
+    factors = best.factors if compression.loses else compression.expand(best.factors)
+    return best.weights.astype(tensor.dtype), factors, replace(report, error=best.error)
 
 
 @dataclass(frozen=True)
@@ -227,6 +244,23 @@ class _Descent:
         if single is not None:
             point = replace(point, error=self.target.error(point.weights, point.factors))
         return point, report
+
+    def settle(self, point: Kruskal, report: Report) -> tuple[Kruskal, Report]:
+        """The same end, unless components cancel that have not settled; where that is in doubt, one further on."""
+        finer, change = self, self._unsettled(point, report)
+        for _ in range(_FINER):
+            if not _IN_DOUBT[0] < change <= _IN_DOUBT[1]:
+                break
+            finer = replace(finer, stop_tolerance=0.1 * finer.stop_tolerance)
+            point, report = finer.run(point, replace(report, converged=False))
+            change = self._unsettled(point, report)
+        if change > SETTLED:
+            report = replace(report, converged=False, stop_reason=f"{report.stop_reason}, {_UNSETTLED}")
+        return point, report
+
+    def _unsettled(self, point: Kruskal, report: Report) -> float:
+        """How far components that cancel are from settling; 0 where the descent ran out, or found the tensor."""
+        return foretold_change(self.target, point) if report.converged and point.error > EXACT else 0.0
 
     def _swept_beyond(self, target: Target, state: Extrapolated) -> Extrapolated:
         swept = extrapolated_sweep(target, state, self.ridge)

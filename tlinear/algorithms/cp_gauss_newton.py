@@ -96,10 +96,12 @@ def gauss_newton_step(target: Target, state: Damped, stop_tolerance: float) -> D
             gain = min(2.0, (1.0 - (tried.error / point.error) ** 2) * squared_error / foretold)
             damping = max(_LEAST_DAMPING, damping * max(0.1, 1.0 - (2.0 * gain - 1.0) ** 3))
             point, growth = tried, 2.0
-            # that a long step lowers the error by little says that little is left; a short one says nothing
-            if state.error - point.error > stop_tolerance * state.error or damping <= _UNDAMPED:
+            if state.error - point.error > stop_tolerance * state.error or damping <= _LEAST_DAMPING:
                 break
+            # that a short step lowers the error by little says nothing: an undamped one has to be foretold to
             model = _Model.at(target, point)
+            if damping <= _UNDAMPED:
+                damping = _LEAST_DAMPING
         else:
             damping, growth = damping * growth, 2.0 * growth
     return Damped(point, damping)

@@ -10,6 +10,7 @@ where they are needed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -137,8 +138,15 @@ def cholesky(matrix: Array) -> Array:
     return np.asarray(_guarded(np.linalg.cholesky, matrix))
 
 
-def least_squares(matrix: Array, target: Array) -> Array:
-    """The X of least norm that minimizes ``|matrix X - target|``, by singular values; raises what :func:`eigh` does.
+def least_squares(matrix: Array, target: Array, rank_tolerance: float | None = None) -> Array:
+    """Return the X of least norm that minimizes ``|matrix X - target|``, by singular values.
+
+    Those of at most `rank_tolerance` times the largest count as zero; by default, those that rounding may have made.
+
+    Raises
+    ------
+    NonFiniteError, DecompositionError
+        As :func:`eigh`.
 
     Examples
     --------
@@ -146,7 +154,7 @@ def least_squares(matrix: Array, target: Array) -> Array:
     [[3.0]]
     """
     refuse_non_finite(target.shape, np.isfinite(target).all())
-    return np.asarray(_guarded(np.linalg.lstsq, matrix, target)[0])
+    return np.asarray(_guarded(partial(np.linalg.lstsq, rcond=rank_tolerance), matrix, target)[0])
 
 
 def _guarded(driver: Callable[..., Any], matrix: Array, *others: Array) -> Any:

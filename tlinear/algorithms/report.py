@@ -24,7 +24,8 @@ class Report:
     Attributes
     ----------
     converged : bool
-        False when the iterations ran out first.
+        False when the iterations ran out first, a callback ended them, or components of a CP that cancel each other
+        had not settled.
     stop_reason : str
         In words.
     n_iterations : int

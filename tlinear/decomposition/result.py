@@ -40,7 +40,8 @@ class Decomposition:
         rounded to its dtype; 0 when both are zero.  Good to six digits, and in a float64 result of a small tensor
         to all that the difference has.
     converged : bool
-        False when the iterations ran out first, or a callback ended them; the result is then the best that was found.
+        False when the iterations ran out first, a callback ended them, or components of a CP that cancel each other
+        had not settled; the result is then the best that was found.
     stop_reason : str
         Why the algorithm stopped.
     n_iterations : int

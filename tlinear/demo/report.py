@@ -124,7 +124,8 @@ def notes(result: Result) -> Iterator[str]:
     yield "parameters, compression: of the hidden layer, bias included; the dense layer's over this one's."
     yield "weight error: |W - W'| / |W| in the Frobenius norm, before fine-tuning."
     if not all(fit.converged for fit in fits):
-        yield f"    {_NOT_CONVERGED} the decomposition ran out of iterations before it converged."
+        reason = "the decomposition ran out of iterations, or CP components that cancel had not settled"
+        yield f"    {_NOT_CONVERGED} {reason}."
     yield (
         "test %: test images classified correctly, before and after fine-tuning; one image is "
         f"{100 / result.n_test:.2f} %. With the hidden layer left out altogether: {100 * without.before:.1f} before, "
