@@ -38,6 +38,10 @@ _MANY_SAMPLES = 1 << 20
 # Of so many operands dynamic programming finds the fewest FLOPs in milliseconds.
 _FEW_OPERANDS = 8
 
+# The algorithms of opt_einsum whose orders are compared: of equally few FLOPs each finds another.  Those that
+# enumerate orders are done with so many operands in milliseconds.
+_ALWAYS, _OF_FEW, _ENUMERABLE = ("greedy", "auto"), ("optimal", "branch-all", "branch-2"), 6
+
 # What enumerates orders is done with so many in seconds; with each more it takes many times as long.
 _MOST_OPERANDS: dict[str | None, int] = {"optimal": 9, "branch-all": 11}
 
@@ -62,8 +66,14 @@ def factorized_orders(network: Network, batch_size: int, search: Search | None =
         *(_grouped(network, [[0], *groups], batch_size) for groups in _sweeps(network)),
         _grouped(network, [[0], into, out_of], batch_size),
         _grouped(network, [[0], into, *([slot] for slot in out_of)], batch_size),
+        *(_grouped(network, [slots], batch_size, name) for name in searches_by_name(n)),
     ]
     yield from dict.fromkeys(candidates)
+
+
+def searches_by_name(n_operands: int) -> tuple[str, ...]:
+    """Return the algorithms of opt_einsum that are quick for so many operands, besides dynamic programming."""
+    return _ALWAYS + _OF_FEW if n_operands <= _ENUMERABLE else _ALWAYS
 
 
 def reconstructed_order(network: Network, search: Search | None = None) -> Order:
@@ -98,6 +108,14 @@ def label_triples(network: Network, order: Order) -> list[tuple[Labels, Labels, 
         open_labels[len(network.inputs) + number] = out
         triples.append((left, right, out))
     return triples
+
+
+def tree_of(network: Network, order: Order) -> frozenset[frozenset[int]]:
+    """Return the sets of operands that an order contracts, which do not depend on how its steps are written."""
+    held = [frozenset((slot,)) for slot in range(len(network.inputs))]
+    for a, b in order:
+        held.append(held[a] | held[b])
+    return frozenset(held)
 
 
 def takes_input_last(order: Order) -> bool:

@@ -32,7 +32,9 @@ from tlinear.contraction.order import (
     order_along,
     rebuilds_weight,
     reconstructed_order,
+    searches_by_name,
     takes_input_last,
+    tree_of,
 )
 from tlinear.contraction.pair import Pair
 from tlinear.contraction.plan import Plan, n_chunks, n_pullbacks, weight_share
@@ -48,7 +50,6 @@ Taken: TypeAlias = Literal["factorized", "reconstructed"]
 
 _SMALLEST_CHUNK = 4
 _WORTH_STORING = 16
-_WORTH_A_SEARCH = 0.9
 
 
 def plan(
@@ -221,11 +222,11 @@ def _orders(network: Network, optimize: Optimize, batch_size: int, small_chunk: 
     else:
         sizes = dict.fromkeys((batch_size, small_chunk))
         found = [order for size in sizes for order in factorized_orders(network, size)]
-        # of those that rebuild the weight one is enough
-        found = [order for order in found if not rebuilds_weight(network, order)]
     if BATCH in network.output:
-        found.append(_rebuilding(network, options.search))
-    return tuple(dict.fromkeys(found))
+        named = (None, *searches_by_name(len(network.inputs) - 1))
+        found += [_rebuilding(network, search) for search in (named if options.search is None else (options.search,))]
+    # the same tree may be written in several ways, of which the first is taken
+    return tuple({tree_of(network, order): order for order in reversed(found)}.values())[::-1]
 
 
 @lru_cache(maxsize=512)
@@ -329,14 +330,14 @@ def _chosen(taken: Plan, other: str, seconds: float, *, at_least: bool = False) 
 
 @lru_cache(maxsize=512)
 def _best_plan(problem: _Problem, implementation: Taken) -> Plan:
-    """The orders by what they take at least, until none that is left can be much faster than the best found."""
+    """Search the orders by what they take at least, until none that is left can be faster than the best found."""
     orders = problem.orders[implementation]
     least = {order: problem.least_seconds(order) for order in orders}
     first, *others = sorted(orders, key=least.__getitem__)
     layouts = problem.layouts()
     best = _plan_of(problem, layouts, first, implementation)
     for order in others:
-        if least[order] < _WORTH_A_SEARCH * best.seconds:
+        if least[order] < best.seconds:
             best = min(best, _plan_of(problem, layouts, order, implementation), key=lambda candidate: candidate.seconds)
     return best
 
