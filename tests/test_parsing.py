@@ -13,7 +13,11 @@ from tlinear.demo import command as demo_command
     [
         (parsing.integers, "4,x", "integers with commas between them"),
         (parsing.integers, "4.5", "integers with commas between them"),
+        (parsing.integers, "8,,8", "integers with commas between them"),
         (parsing.rank, "1,a,1", "one rank for each bond"),
+        (parsing.rank, "1,,1", "one rank for each bond"),
+        (parsing.rank, "(1,2", "one rank for each bond"),
+        (parsing.number_ranks, ",", "a rank such as 4, or a fraction"),
         (parsing.rank, "full", "a rank such as 4, or a fraction"),
         (parsing.number_rank, "1,4,1", "a rank such as 4, or a fraction"),
         (parsing.number_ranks, "4,all", "a rank such as 4, or a fraction"),

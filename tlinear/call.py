@@ -90,7 +90,9 @@ class Call(NamedTuple):
         n_samples, taken = math.prod(array.shape) // n_in, 0
         if n_samples * weight.out_features > _MANY_ENTRIES:  # before anything is planned
             shape, itemsize = (n_samples, weight.out_features), space.plan_dtype(dtype).itemsize
-            check_capacity(f"The output of {n_samples} samples", shape, itemsize, f"{_FEWER}.", space)
+            check_capacity(
+                f"The output of {n_samples} sample{'s' * (n_samples != 1)}", shape, itemsize, f"{_FEWER}.", space
+            )
         if options.memory_limit is not None:
             taken = _converted_bytes(array, weight, (n_in, n_out), result_dtype, training=is_training(mode))
         if space is NUMPY:
@@ -174,7 +176,7 @@ def name_memory(
     if not is_out_of_memory(error):
         return
     n_samples = math.prod(np.shape(x)[:-1])
-    what = f"A call{' and its pullback' * is_training(mode)} of {n_samples} samples"
+    what = f"A call{' and its pullback' * is_training(mode)} of {n_samples} sample{'s' * (n_samples != 1)}"
     remedy = f"{_FEWER}, or set memory_limit to what there is, by which a plan is then chosen."
     raise out_of_memory(what, planned(weight, None, options, mode, n_samples).peak_bytes, remedy) from error
 

@@ -49,6 +49,8 @@ def as_linear(linear: Any, *, bias: bool = True, transposed: bool = False) -> Li
         ...
     tlinear.errors.DTypeError: linear of type types.SimpleNamespace has scale beside its weight, which need not be ...
     """
+    if isinstance(linear, type):
+        raise DTypeError(f"linear is the class {linear.__qualname__}, not a layer. Pass a layer, which has a weight.")
     if isinstance(linear, Linear):
         return Linear.from_arrays(linear.weight, linear.bias if bias else None, transposed=transposed)
     parts = _parts(linear)

@@ -37,7 +37,8 @@ def integers(text: str) -> tuple[int, ...]:
     >>> integers("8,8,4")
     (8, 8, 4)
     """
-    return tuple(_read(int, word, text, "integers with commas between them, such as 8,8") for word in words(text))
+    expected = "integers with commas between them, such as 2,3"
+    return tuple(_read(int, word, text, expected) for word in _parts(text))
 
 
 def rank(text: str) -> CommandLineRank:
@@ -53,12 +54,13 @@ def rank(text: str) -> CommandLineRank:
     >>> rank("0.1"), rank("4"), rank("same"), rank("1,4,4,1"), rank("(1, 4, 1)")
     (0.1, 4, 'same', (1, 4, 4, 1), (1, 4, 1))
     """
-    bare = text.strip().removeprefix("(").removesuffix(")")
+    bare = text.strip()
+    bare = bare[1:-1] if bare.startswith("(") and bare.endswith(")") else bare
     if bare == "same":
         return bare
     if "," in bare:
         expected = "one rank for each bond with commas between them, such as 1,4,4,1"
-        return tuple(_read(int, word, text, expected) for word in words(bare))
+        return tuple(_read(int, word, text, expected) for word in _parts(bare))
     return number_rank(bare)
 
 
@@ -89,7 +91,12 @@ def number_ranks(text: str) -> tuple[int | float, ...]:
     >>> number_ranks("0.05,0.1,8")
     (0.05, 0.1, 8)
     """
-    return tuple(map(number_rank, words(text)))
+    return tuple(map(number_rank, _parts(text)))
+
+
+def _parts(text: str) -> list[str]:
+    """Split a list of numbers, in which nothing may stand between two commas."""
+    return text.split(",") if text.strip() else []
 
 
 def _read(kind: Callable[[str], _Read], word: str, text: str, expected: str) -> _Read:

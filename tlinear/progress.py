@@ -17,7 +17,7 @@ _WIDTH = 79
 
 
 def silent(what: str, fraction: float) -> None:
-    """Take notice of nothing: the progress of what nobody waits for."""
+    """Ignore the progress."""
 
 
 @contextmanager

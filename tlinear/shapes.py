@@ -121,7 +121,8 @@ def _no_factorization(features: int, n_modes: int) -> str:
     fewer = max(1, min(n_modes - 1, n_prime_factors(features)))
     sizes = most_balanced(features, fewer) or (features,)
     return (
-        f"{features} features cannot be written as a product of {n_modes} modes of size >= {SMALLEST_MODE}. "
+        f"{features} feature{'s' * (features != 1)} cannot be written as a product of {n_modes} modes of size "
+        f">= {SMALLEST_MODE}. "
         f"With {fewer} mode{'s' * (fewer > 1)} it is {format_shape(sizes)}; {_remedy(features, n_modes)}"
     )
 

@@ -77,8 +77,10 @@ def singular_values(matrix: Array) -> Array:
 
 
 def _svd(matrix: Array, **options: Any) -> Any:
-    """SciPy is loaded for gesvd only: it may bring a BLAS of its own, and where two thread pools take turns, each
-    waits for the other's idle threads."""
+    """Return what numpy.linalg.svd does, or should that fail, what LAPACK's gesvd does.
+
+    SciPy is loaded for gesvd alone, because it may bring a BLAS of its own, whose threads compete with NumPy's.
+    """
     refuse_non_finite(matrix.shape, np.isfinite(matrix).all())
     try:
         return np.linalg.svd(matrix, **options)

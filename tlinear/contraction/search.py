@@ -104,8 +104,9 @@ def plan_for(
     fitting = _fitting_plan(exact, options.memory_limit - taken_bytes)
     if isinstance(fitting, int):
         least, left = fitting, options.memory_limit - taken_bytes
+        taken = "sample takes" if batch_size == 1 else "samples take"
         raise MemoryLimitError(
-            f"{batch_size} samples take at least {least:,} bytes beside the arguments, but {max(left, 0):,} of "
+            f"{batch_size} {taken} at least {least:,} bytes beside the arguments, but {max(left, 0):,} of "
             f"memory_limit={options.memory_limit:,} are left for them. Raise the limit to {least + taken_bytes:,}, or "
             "pass fewer samples."
         )
