@@ -216,6 +216,6 @@ def _converted_bytes(
     bias = 0
     if training:  # and its gradient the other way round; that of the bias is summed in the dtype of the cotangent
         inputs += is_padded + casts_x
-        outputs += int(is_cropped or casts_y)
+        outputs += 1  # the cotangent, which is not known yet, may lie in any order
         operands, bias = 2 * operands, 2 * features[1]
     return space.plan_dtype(dtype).itemsize * (n_samples * (inputs * held_in + outputs * held_out) + operands + bias)

@@ -90,7 +90,7 @@ def turning(size: int) -> Callable[[np.random.Generator], np.ndarray]:
     def draw(rng: np.random.Generator) -> np.ndarray:
         while True:
             tensor = rng.standard_normal((size, size, 2))
-            if np.iscomplexobj(np.linalg.eigvals(np.linalg.solve(tensor[..., 0], tensor[..., 1]))):
+            if np.linalg.eigvals(np.linalg.solve(tensor[..., 0], tensor[..., 1])).imag.any():
                 return tensor
 
     return draw

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from opt_einsum.paths import ssa_to_linear
 
 from tlinear import FactorizedLinear
+from tlinear.contraction import search
+from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.order import searches_by_name
 
 SIZES = st.lists(st.sampled_from([2, 3, 5, 8, 16]), min_size=1, max_size=3).map(tuple)
@@ -37,6 +39,15 @@ def test_no_order_of_opt_einsum_is_predicted_to_be_faster(layer, batch_size, mod
     for name in ("dp", *searches_by_name(len(layer.weight.operands) + 1)):
         other = layer.with_options(optimize=name).plan(batch_size, mode)
         assert taken.seconds <= other.seconds * (1.0 + rounding(taken, other)), name
+
+
+@given(layers(), BATCHES, MODES, st.sampled_from([np.float32, np.complex128]), st.sampled_from(["cpu", "gpu"]))
+def test_no_plan_undercuts_what_its_order_takes_at_least(layer, batch_size, mode, dtype, hardware):
+    problem = search._Problem(layer.weight.layer_network, PlanOptions(), mode, batch_size, np.dtype(dtype), hardware)
+    for implementation, orders in problem.orders.items():
+        for order in orders:
+            found = search._plan_of(problem, search._layouts(problem), order, implementation)
+            assert problem.least_seconds(order) <= found.seconds * (1.0 + rounding(found))
 
 
 @st.composite

@@ -247,7 +247,7 @@ class _Descent:
 
     def settle(self, point: Kruskal, report: Report) -> tuple[Kruskal, Report]:
         """The same end, unless components cancel that have not settled; where that is in doubt, one further on."""
-        finer, change = self, self._unsettled(point, report)
+        finer, change = replace(self, single=None), self._unsettled(point, report)
         for _ in range(_FINER):
             if not _IN_DOUBT[0] < change <= _IN_DOUBT[1]:
                 break

@@ -127,7 +127,7 @@ def _quotients(slices: Array) -> Iterator[tuple[Array, Array]]:
 def _eigenvectors(first: Array, second: Array) -> Array:
     """Those of ``first second^-1``, with the conjugate pairs of real matrices in their real and imaginary parts."""
     values, vectors = eig(np.linalg.solve(second.T, first.T).T)
-    if first.dtype.kind != "c" and np.iscomplexobj(vectors):
+    if first.dtype.kind != "c":
         vectors = np.where(values.imag < 0.0, vectors.imag, vectors.real)
     return np.asarray(vectors)
 

@@ -118,15 +118,16 @@ def eigh(matrix: Array) -> tuple[Array, Array]:
 
 
 def eig(matrix: Array) -> tuple[Array, Array]:
-    """Eigenvalues of a square matrix, and eigenvectors as columns; raises what :func:`eigh` does.
+    """Eigenvalues of a square matrix, and eigenvectors as columns, all complex; raises what :func:`eigh` does.
 
     Examples
     --------
     >>> eig(np.diag([4.0, 3.0]))[0].tolist()
-    [4.0, 3.0]
+    [(4+0j), (3+0j)]
     """
+    # up to NumPy 2.4 those of a real matrix are real if all of its eigenvalues are
     values, vectors = _guarded(np.linalg.eig, matrix)
-    return values, vectors
+    return values.astype(np.complex128, copy=False), vectors.astype(np.complex128, copy=False)
 
 
 def cholesky(matrix: Array) -> Array:

@@ -204,8 +204,7 @@ class CostModel:
 
         B `faces` A if its lines go over what is summed; with few columns that makes `dots` of two lines each.
         """
-        entry, scale = dtype.itemsize, flops_per_multiply(dtype)
-        real = entry // 2 if dtype.kind == "c" else entry
+        entry, scale, real = dtype.itemsize, flops_per_multiply(dtype), _real_bytes(dtype)
         rows, inner, right, out = work.rows, work.contracted, work.right, work.out
         n_matrices = out // (rows * right)
         is_small = rows * inner * right <= self.large_multiplications
@@ -247,24 +246,30 @@ class CostModel:
     def least_seconds(
         self,
         network: Network,
-        triples: Sequence[Sequence[Labels]],
+        step: tuple[Labels, Labels, Labels],
         batch_size: int,
         dtype: DType,
         *,
-        passes: int = 1,
+        pullbacks: int = 0,
     ) -> float:
-        """What no layout of these contractions ``(a, b, out)`` can undercut: all in the cache, and nothing copied."""
-        total = 0.0
-        entry = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize
-        rate = max(self.small_bytes_per_second, self.large_bytes_per_second)
-        for a, b, out in triples:
-            moved = sum(network.size(labels, batch_size) for labels in (a, b, out)) * dtype.itemsize
-            total += self.call_seconds + moved / self.cache_bytes_per_second
-            everything = tuple({*a, *b})
-            if len(everything) > len(out):
-                flops = 2 * network.size(everything, batch_size) * flops_per_multiply(dtype)
-                total += flops * entry / rate
-        return total * passes
+        """What no layout of a contraction ``(a, b, out)`` can undercut: no line is too short, and nothing is copied."""
+        a, b, out = step
+        n_a, n_b, n_out = (network.size(labels, batch_size) for labels in step)
+        moved = (n_a + n_b + n_out) * dtype.itemsize
+        moving, everything = self._moving_seconds(moved), tuple({*a, *b})
+        of_entries = self.call_seconds + max(moving, moved / self.copy_bytes_per_second)
+        of_entries += pullbacks * self.product_pullback * of_entries
+        if len(everything) == len(out):
+            return of_entries
+        scale, lanes = flops_per_multiply(dtype), self.vector_bytes // _real_bytes(dtype)
+        multiplications = network.size(everything, batch_size)
+        n_bytes = 2 * multiplications * scale * _real_bytes(dtype)
+        large = n_bytes / self.large_bytes_per_second + moved / self.pack_bytes_per_second
+        of_matrices = (1 + pullbacks) * (self.call_seconds + moving)
+        for written in (n_out, n_b, n_a)[: 1 + pullbacks]:
+            small = n_bytes / self.small_bytes_per_second + written * scale / lanes * self.vector_seconds
+            of_matrices += small if multiplications <= self.large_multiplications else min(small, large)
+        return min(of_matrices, of_entries) if len(everything) == len(a) else of_matrices
 
     def storing_seconds(self, n_bytes: int) -> float:
         """What it takes to keep arrays in new memory rather than in that of the ones before, and to read them back."""
@@ -301,3 +306,8 @@ def _flat(work: Work) -> Work:
 def flops_per_multiply(dtype: DType) -> int:
     """A complex product costs four real ones."""
     return 4 if dtype.kind == "c" else 1
+
+
+def _real_bytes(dtype: DType) -> int:
+    """The bytes of a real number, or of either part of a complex one."""
+    return dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize

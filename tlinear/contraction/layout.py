@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from tlinear.contraction.network import BATCH, Labels, Network
@@ -27,6 +29,8 @@ _STEPS_KEPT = 512
 
 # What a way is to the cost model: the rows, how the operands are read, and how the result is written.
 _Kind: TypeAlias = tuple[Labels, Manner, Writing]
+# A step to the layouts: how its operands lie, and the labels of its result.
+_StepKey: TypeAlias = tuple[Labels, Labels, frozenset[int]]
 
 
 class _Reading(NamedTuple):
@@ -49,6 +53,10 @@ class _Way(NamedTuple):
     kind: int
 
 
+# For each order that a result may lie in, the least that it costs, and the way that costs it.
+_Results: TypeAlias = dict[Labels, tuple[float, _Way]]
+
+
 class _Taken(NamedTuple):
     """A step as it is done: the slots of its operands, how they lie, and the way."""
 
@@ -69,34 +77,44 @@ class _Reached(NamedTuple):
 class Layouts:
     """The layouts of a network's orders; what a step takes is worked out once for all orders that have it.
 
+    Whatever has no batch takes as long for any size of the chunks, so that layouts for another size share it.
+
     Parameters
     ----------
     network : Network
     chunk_size : int
         How many samples are contracted at a time.
     seconds : callable
-        What the work of a pair costs; it is told the labels of the first operand.
+        What each of some works costs; it is told the labels that their first operands have.
     copy_seconds : callable
         What it costs to rearrange an array.
+    least : callable
+        What no layout of a step can undercut, by the labels of its operands and of its result.
     single : bool
         Whether the batch is one sample: an axis of size 1, which may stand anywhere.
+    shared : Layouts, optional
+        Those of another size of the chunks.
     """
 
     def __init__(
         self,
         network: Network,
         chunk_size: int,
-        seconds: Callable[[Work, Labels], float],
+        seconds: Callable[[Iterable[Work], Labels], list[float]],
         copy_seconds: Callable[[Labels], float],
+        least: Callable[[Labels, Labels, Labels], float],
         *,
         single: bool,
+        shared: Layouts | None = None,
     ) -> None:
         self.network = network
-        self.chunk_size = chunk_size
+        self.size = lru_cache(maxsize=None)(partial(network.size, batch_size=chunk_size))
         self.seconds = seconds
         self.copy_seconds = copy_seconds
+        self.least = least
         self.single = single
-        self._known: dict[tuple[Labels, Labels, frozenset[int]], Mapping[Labels, tuple[float, _Way]]] = {}
+        self._with_batch: dict[_StepKey, _Results] = {}
+        self._without_batch: dict[_StepKey, _Results] = {} if shared is None else shared._without_batch
 
     def best(self, order: Order) -> tuple[tuple[int, int, Pair], ...]:
         """The slots and the pair of each step, of the layouts that take the least time together.
@@ -110,13 +128,9 @@ class Layouts:
         reached = [{labels: _Reached(0.0)} for labels in network.reduced_inputs]
         for new, (step, (left, right, labels)) in enumerate(zip(order, triples, strict=True), start=n):
             a, b = _larger_first(network, step, (left, right))
-            copying = self.copy_seconds(labels)
-            ends = [
-                (end.seconds if self._is_read(lying, summed_next[new]) else end.seconds + copying, lying, end)
-                for lying, end in self._joined(reached, a, b, frozenset(labels)).items()
-            ]
-            kept = heapq.nsmallest(_KEPT, ends, key=lambda end: (end[0], _descents(end[1]), end[1]))
-            reached.append({lying: end for _, lying, end in kept})
+            # how the result of the last step lies matters to nothing else
+            kept = _KEPT if summed_next[new] is not None else 1
+            reached.append(self._joined(reached, (a, b), labels, summed_next[new], kept))
         taken: dict[int, _Taken] = {}
         if order:
             wanted = [(n + len(order) - 1, next(iter(reached[-1])))]
@@ -131,17 +145,44 @@ class Layouts:
         )
 
     def _joined(
-        self, reached: Sequence[Mapping[Labels, _Reached]], a: int, b: int, keep: frozenset[int]
-    ) -> Mapping[Labels, _Reached]:
-        """The cheapest way to each layout of what two operands give, of all layouts that these may have."""
-        found: dict[Labels, _Reached] = {}
-        for (lying_a, end_a), (lying_b, end_b) in itertools.product(reached[a].items(), reached[b].items()):
-            so_far = end_a.seconds + end_b.seconds
+        self,
+        reached: Sequence[Mapping[Labels, _Reached]],
+        slots: tuple[int, int],
+        labels: Labels,
+        summed: frozenset[int] | None,
+        kept: int,
+    ) -> dict[Labels, _Reached]:
+        """The cheapest layouts of what two operands give, of all layouts that these may have."""
+        a, b = slots
+        keep = frozenset(labels)
+        pairs = itertools.product(reached[a].items(), reached[b].items())
+        by_cost = sorted(
+            ((end_a.seconds + end_b.seconds, lying_a, lying_b) for (lying_a, end_a), (lying_b, end_b) in pairs),
+            key=itemgetter(0),
+        )
+        least = self.least(by_cost[0][1], by_cost[0][2], labels)
+        copying = self.copy_seconds(labels)
+        found: dict[Labels, tuple[float, Labels, Labels, _Way]] = {}
+        later: dict[Labels, float] = {}
+
+        def rank(lying: Labels) -> float:
+            return found[lying][0] + later[lying]
+
+        most = math.inf
+        for so_far, lying_a, lying_b in by_cost:
+            if so_far + least > most:
+                break
             for lying, (seconds, way) in self._results(lying_a, lying_b, keep).items():
                 cost = so_far + seconds
-                if lying not in found or cost < found[lying].seconds:
-                    found[lying] = _Reached(cost, _Taken(a, b, lying_a, lying_b, way))
-        return found
+                if lying not in found:
+                    later[lying] = 0.0 if self._is_read(lying, summed) else copying
+                elif found[lying][0] <= cost:
+                    continue
+                found[lying] = cost, lying_a, lying_b, way
+            if len(found) >= kept:
+                most = heapq.nsmallest(kept, map(rank, found))[-1]
+        best = heapq.nsmallest(kept, found, key=lambda lying: (rank(lying), _descents(lying), lying))
+        return {lying: _Reached(found[lying][0], _Taken(a, b, *found[lying][1:])) for lying in best}
 
     def _is_read(self, lying: Labels, summed: frozenset[int] | None) -> bool:
         """Whether what comes next reads a result as it lies: a step that sums over these labels, or else the caller."""
@@ -149,11 +190,12 @@ class Layouts:
             return lying == self.network.output
         return _side_by_side(summed, lying)
 
-    def _results(self, a: Labels, b: Labels, keep: frozenset[int]) -> Mapping[Labels, tuple[float, _Way]]:
+    def _results(self, a: Labels, b: Labels, keep: frozenset[int]) -> _Results:
         """For each order that the result may lie in, the least that it costs, and the way that costs it."""
-        found = self._known.get((a, b, keep))
+        known = self._with_batch if BATCH in a else self._without_batch
+        found = known.get((a, b, keep))
         if found is None:
-            found = self._known[a, b, keep] = {}
+            found = known[a, b, keep] = {}
             kinds, ways_there = _ways_there(a, b, keep, self.single, self.network.n_in)
             costs = self._costs(a, b, ways_there[0].reading, kinds)
             for way in ways_there:
@@ -164,13 +206,12 @@ class Layouts:
 
     def _costs(self, a: Labels, b: Labels, reading: _Reading, kinds: Sequence[_Kind]) -> list[float]:
         """What each kind of work costs; in every reading as much is contracted, and as much is new."""
-        size, n = self.network.size, self.chunk_size
-        n_a, n_b, contracted, right = (size(labels, n) for labels in (a, b, reading.contracted, reading.right))
+        size = self.size
+        n_a, n_b, contracted, right = (size(labels) for labels in (a, b, reading.contracted, reading.right))
         works = (
-            work_of(self.network, n, (n_a, n_b, size(rows, n), contracted, right), manner, writing)
-            for rows, manner, writing in kinds
+            work_of(size, (n_a, n_b, size(rows), contracted, right), manner, writing) for rows, manner, writing in kinds
         )
-        return [self.seconds(work, a) for work in works]
+        return self.seconds(works, a)
 
 
 @lru_cache(maxsize=_STEPS_KEPT)

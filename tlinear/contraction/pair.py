@@ -26,7 +26,7 @@ may be multiplied entry by entry too, and summed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from tlinear.contraction.network import BATCH, Labels, Network
 from tlinear.contraction.work import Manner, Work, Writing, manner_of, order_of, work_of, writing_of
@@ -205,4 +205,5 @@ class Pair:
         a, b, rows, contracted, right = (
             self.size(labels, batch_size) for labels in (self.a, self.b, self.rows, self.contracted, self.right)
         )
-        return work_of(self.network, batch_size, (a, b, rows, contracted, right), self.manner, self.writing)
+        size = partial(self.network.size, batch_size=batch_size)
+        return work_of(size, (a, b, rows, contracted, right), self.manner, self.writing)

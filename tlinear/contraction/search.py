@@ -10,7 +10,7 @@ execution.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, TypeAlias
@@ -154,7 +154,8 @@ class _Problem:
         rebuilding = {order for order in orders if rebuilds_weight(network, order)}
         return {
             "factorized": [order for order in orders if order not in rebuilding],
-            "reconstructed": [order for order in orders if order in rebuilding or takes_input_last(order)],
+            # the input is multiplied by the weight itself, unless a path that was given has all its modes before
+            "reconstructed": list(filter(takes_input_last, orders)) or [o for o in orders if o in rebuilding],
         }
 
     @property
@@ -170,35 +171,17 @@ class _Problem:
     def least_seconds(self, order: Order) -> float:
         """What no layout of an order can undercut."""
         triples = label_triples(self.network, order)
-        if self.mode == "frozen":
-            triples = [triple for triple in triples if BATCH in triple[2]]
-        return self.model.least_seconds(
-            self.network,
-            triples,
-            self.batch_size,
-            self.dtype,
-            passes=2 if self.mode == "parameters" else 3 if self.is_training else 1,
+        return min(
+            sum(self.least_step_seconds(*_input_first(triple), size) for triple in triples) for size in self.chunk_sizes
         )
 
-    def layouts(self) -> list[Layouts]:
-        """The layouts for the whole batch and for a small chunk."""
-        # of the works that a search meets, three in four have been met before, of other labels
-        known = lru_cache(maxsize=None)(self.work_seconds)
-
-        def seconds(chunk_size: int, work: Work, a: Labels) -> float:
-            n_times = n_chunks(self.batch_size, chunk_size) if BATCH in a else None
-            return known(work, n_times, n_pullbacks(self.network, self.mode, a))
-
-        return [
-            Layouts(
-                self.network,
-                size,
-                partial(seconds, size),
-                partial(self.copy_seconds, chunk_size=size),
-                single=self.batch_size == 1,
-            )
-            for size in dict.fromkeys((self.chunk_sizes[0], self.small_chunk))
-        ]
+    def least_step_seconds(self, a: Labels, b: Labels, out: Labels, chunk_size: int) -> float:
+        """What no layout of one step can undercut, for all chunks of this size together."""
+        n_times = n_chunks(self.batch_size, chunk_size) if BATCH in a else weight_share(self.mode)
+        pullbacks = n_pullbacks(self.network, self.mode, a)
+        return n_times * self.model.least_seconds(
+            self.network, (a, b, out), chunk_size, self.dtype, pullbacks=pullbacks
+        )
 
     def work_seconds(self, work: Work, n_times: int | None, pullbacks: int) -> float:
         """What a work costs that is done once for each of so many chunks, or None where it has no batch."""
@@ -210,6 +193,39 @@ class _Problem:
         """What it costs to rearrange an array in every chunk of this size."""
         n = n_chunks(self.batch_size, chunk_size) if BATCH in labels else weight_share(self.mode)
         return n * self.model.copy_seconds(self.network.size(labels, chunk_size), self.dtype, line)
+
+
+@lru_cache(maxsize=1)  # for the orders that rebuild the weight and those that do not
+def _layouts(problem: _Problem) -> tuple[Layouts, ...]:
+    """The layouts for the whole batch and for a small chunk."""
+    # of the works that a search meets, three in four have been met before, of other labels
+    known = lru_cache(maxsize=None)(problem.work_seconds)
+
+    def seconds(chunk_size: int, works: Iterable[Work], a: Labels) -> list[float]:
+        n_times = n_chunks(problem.batch_size, chunk_size) if BATCH in a else None
+        pullbacks = n_pullbacks(problem.network, problem.mode, a)
+        return [known(work, n_times, pullbacks) for work in works]
+
+    def layouts(chunk_size: int, shared: Layouts | None = None) -> Layouts:
+        return Layouts(
+            problem.network,
+            chunk_size,
+            partial(seconds, chunk_size),
+            partial(problem.copy_seconds, chunk_size=chunk_size),
+            partial(problem.least_step_seconds, chunk_size=chunk_size),
+            single=problem.batch_size == 1,
+            shared=shared,
+        )
+
+    whole = layouts(problem.chunk_sizes[0])
+    if problem.small_chunk == problem.chunk_sizes[0]:
+        return (whole,)
+    return whole, layouts(problem.small_chunk, whole)
+
+
+def _input_first(triple: tuple[Labels, Labels, Labels]) -> tuple[Labels, Labels, Labels]:
+    a, b, out = triple
+    return (b, a, out) if BATCH in b else triple
 
 
 @lru_cache(maxsize=512)
@@ -280,7 +296,7 @@ def _fitting_plan(exact: _Problem, limit: int) -> Plan | int:
         return unlimited
     problem = dataclasses.replace(exact, options=options.ordering, batch_size=bucket)
     asked = _admitted(exact.network, options.implementation, exact.dtype)
-    layouts = problem.layouts()
+    layouts = _layouts(problem)
     sizes = [*exact.chunk_sizes, *(1 << k for k in reversed(range(4)))]
     found = [
         candidate
@@ -335,7 +351,7 @@ def _best_plan(problem: _Problem, implementation: Taken) -> Plan:
     orders = problem.orders[implementation]
     least = {order: problem.least_seconds(order) for order in orders}
     first, *others = sorted(orders, key=least.__getitem__)
-    layouts = problem.layouts()
+    layouts = _layouts(problem)
     best = _plan_of(problem, layouts, first, implementation)
     for order in others:
         if least[order] < best.seconds:

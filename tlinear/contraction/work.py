@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tlinear.contraction.network import Labels, Network
+from tlinear.contraction.network import Labels
 
 __all__ = [
     "Manner",
@@ -144,12 +144,12 @@ class Work(NamedTuple):
 
 
 def work_of(
-    network: Network, batch_size: int, sizes: tuple[int, int, int, int, int], manner: Manner, writing: Writing
+    size: Callable[[Labels], int], sizes: tuple[int, int, int, int, int], manner: Manner, writing: Writing
 ) -> Work:
-    """The work of a pair whose operands, rows, contracted and right labels have these sizes."""
-    line, line_a, line_b = (network.size(labels, batch_size) for labels in (writing.line, manner.line_a, manner.line_b))
-    ends_with_rows, scatters, is_flat, _ = writing
-    return Work(*sizes, manner, ends_with_rows, scatters, is_flat, line, line_a, line_b)
+    """The work of a pair whose operands, rows, contracted and right labels have these sizes; any labels have `size`."""
+    ends_with_rows, scatters, is_flat, line = writing
+    lines = size(line), size(manner.line_a), size(manner.line_b)
+    return Work(*sizes, manner, ends_with_rows, scatters, is_flat, *lines)
 
 
 def stand_together(group: Sequence[int], labels: Labels) -> bool:
