@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tlinear import FactorizedLinear
 from tlinear.arrays import inexact_dtype
-from tlinear.contraction import search
+from tlinear.contraction import order
 from tlinear.errors import MemoryLimitError
 
 DTYPES = ("float16", ml_dtypes.bfloat16, "float32", "float64", "complex64", "complex128")
@@ -225,7 +225,7 @@ def test_no_limit_asks_opt_einsum_anew(factorization, monkeypatch):
         raise AssertionError("opt_einsum was asked again")
 
     for name in ("factorized_orders", "reconstructed_order"):
-        monkeypatch.setattr(search, name, searched)
+        monkeypatch.setattr(order, name, searched)
     for size in range(33, 129, 19):
         for mode in ("forward", "training"):
             for limit in (0, 10**4, 10**6):

@@ -19,6 +19,7 @@ from tlinear.errors import OptionError
 
 __all__ = [
     "Order",
+    "candidate_orders",
     "factorized_orders",
     "label_triples",
     "order_along",
@@ -44,6 +45,36 @@ _ALWAYS, _OF_FEW, _ENUMERABLE = ("greedy", "auto"), ("optimal", "branch-all", "b
 
 # What enumerates orders is done with so many in seconds; with each more it takes many times as long.
 _MOST_OPERANDS: dict[str | None, int] = {"optimal": 9, "branch-all": 11}
+
+
+@lru_cache(maxsize=512)
+def candidate_orders(
+    network: Network,
+    batch_sizes: tuple[int, ...],
+    search: Search | None = None,
+    path: tuple[tuple[int, ...], ...] | None = None,
+) -> tuple[Order, ...]:
+    """Return the orders that a plan chooses from, once for all modes, dtypes and limits, each tree once.
+
+    Parameters
+    ----------
+    network : Network
+    batch_sizes : tuple of int
+        The numbers of samples to search for; of a `search`, the first.
+    search : str or callable, optional
+        Find all orders by this algorithm.
+    path : sequence of tuple, optional
+        Take no other order than that of this path of opt_einsum.
+    """
+    if path is not None:
+        return (order_along(network, path),)
+    sizes = batch_sizes if search is None else batch_sizes[:1]
+    found = [order for size in sizes for order in factorized_orders(network, size, search)]
+    if BATCH in network.output:
+        names = (None, *searches_by_name(len(network.inputs) - 1)) if search is None else (search,)
+        found += [reconstructed_order(network, name) for name in names]
+    # the same tree may be written in several ways, of which the first is taken
+    return tuple({tree_of(network, order): order for order in reversed(found)}.values())[::-1]
 
 
 def factorized_orders(network: Network, batch_size: int, search: Search | None = None) -> Iterator[Order]:
@@ -76,8 +107,9 @@ def searches_by_name(n_operands: int) -> tuple[str, ...]:
     return _ALWAYS + _OF_FEW if n_operands <= _ENUMERABLE else _ALWAYS
 
 
+@lru_cache(maxsize=512)
 def reconstructed_order(network: Network, search: Search | None = None) -> Order:
-    """All operands but the first among themselves, and the first one last."""
+    """All operands but the first among themselves, and the first one last: the same for any number of samples."""
     return _grouped(network, [[0], list(range(1, len(network.inputs)))], 1, search)
 
 

@@ -24,17 +24,13 @@ from tlinear.contraction.cost import CostModel
 from tlinear.contraction.hardware import MODELS, Hardware
 from tlinear.contraction.layout import Layouts
 from tlinear.contraction.network import BATCH, Labels, Network
-from tlinear.contraction.options import Implementation, Mode, Optimize, PlanOptions, check_mode, is_training
+from tlinear.contraction.options import Implementation, Mode, PlanOptions, check_mode, is_training
 from tlinear.contraction.order import (
     Order,
-    factorized_orders,
+    candidate_orders,
     label_triples,
-    order_along,
     rebuilds_weight,
-    reconstructed_order,
-    searches_by_name,
     takes_input_last,
-    tree_of,
 )
 from tlinear.contraction.pair import Pair
 from tlinear.contraction.plan import Plan, n_chunks, n_pullbacks, weight_share
@@ -150,7 +146,8 @@ class _Problem:
     def orders(self) -> dict[Taken, list[Order]]:
         """The orders to compare, by whether they rebuild the weight."""
         network = self.network
-        orders = _orders(network, self.options.optimize, self.batch_size, self.small_chunk)
+        options, sizes = self.options, tuple(dict.fromkeys((self.batch_size, self.small_chunk)))
+        orders = candidate_orders(network, sizes, options.search, options.path)
         rebuilding = {order for order in orders if rebuilds_weight(network, order)}
         return {
             "factorized": [order for order in orders if order not in rebuilding],
@@ -226,30 +223,6 @@ def _layouts(problem: _Problem) -> tuple[Layouts, ...]:
 def _input_first(triple: tuple[Labels, Labels, Labels]) -> tuple[Labels, Labels, Labels]:
     a, b, out = triple
     return (b, a, out) if BATCH in b else triple
-
-
-@lru_cache(maxsize=512)
-def _orders(network: Network, optimize: Optimize, batch_size: int, small_chunk: int) -> tuple[Order, ...]:
-    """What is searched once for all modes, dtypes and limits; of `optimize`, once for a number of samples."""
-    options = PlanOptions(optimize=optimize)
-    if options.path is not None:
-        return (order_along(network, options.path),)
-    if options.search is not None:
-        found = list(factorized_orders(network, batch_size, options.search))
-    else:
-        sizes = dict.fromkeys((batch_size, small_chunk))
-        found = [order for size in sizes for order in factorized_orders(network, size)]
-    if BATCH in network.output:
-        named = (None, *searches_by_name(len(network.inputs) - 1))
-        found += [_rebuilding(network, search) for search in (named if options.search is None else (options.search,))]
-    # the same tree may be written in several ways, of which the first is taken
-    return tuple({tree_of(network, order): order for order in reversed(found)}.values())[::-1]
-
-
-@lru_cache(maxsize=512)
-def _rebuilding(network: Network, search: str | Callable[..., Any] | None) -> Order:
-    """The same for any number of samples."""
-    return reconstructed_order(network, search)
 
 
 @lru_cache(maxsize=512)
