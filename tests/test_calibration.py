@@ -27,7 +27,7 @@ from tlinear.errors import (
     ShapeError,
     TLinearError,
 )
-from tlinear.formats import FORMATS, find_format
+from tlinear.formats import FORMATS, Fitted, find_format
 from tlinear.formats.rank_rules import rank_rules
 
 FACTORIZATIONS = tuple(FORMATS)
@@ -196,8 +196,8 @@ def test_of_a_matrix_the_start_is_the_best_of_its_rank(factorization, rng, n_in,
     root = np.linalg.cholesky(weighed.metric).conj().T
     values = np.linalg.svd(root @ work.scaled, compute_uv=False)
     bonds = (rank,) * work.rules.n_bonds
-    ((operands, _),) = weighed.closed_form(bonds)
-    error = np.linalg.norm(root @ (work.scaled - work.reconstruct(operands)))
+    (fit,) = weighed.closed_form(bonds)
+    error = np.linalg.norm(root @ (work.scaled - work.reconstruct(fit.operands)))
     slack = (rounding((n_in, n_out)) + 8.0 * max(n_in, n_out) ** 2 * EPS) * np.linalg.cond(root)
     assert abs(error - tail(values, rank)) <= slack * np.linalg.norm(values)
 
@@ -253,8 +253,8 @@ def test_a_feature_in_other_units_changes_no_bit_of_the_outputs(factorization, r
         work, weighed = problem(factorization, scaled, 1, Calibration(samples=x * scale, max_iterations=5))
         bonds = work.cls.resolve_rank((n_in,), out_shape, rank)
         bonds = work.cls.random((n_in,), out_shape, bonds, rng=0).bonds
-        ((start, _),) = weighed.closed_form(bonds)
-        operands = weighed.descend(start, 5, None)[0]
+        (start,) = weighed.closed_form(bonds)
+        operands = weighed.descend(start, 5, None).operands
         name, axis = weighed.in_operand
         back = np.moveaxis(operands[name], axis, -1) * scale
         fits.append({**operands, name: np.ldexp(back.real, work.exponent) + 1j * np.ldexp(back.imag, work.exponent)})
@@ -338,7 +338,7 @@ def test_a_format_from_outside_is_calibrated_too():
         @classmethod
         def fit(cls, tensor, n_in, bonds, *, rng, tolerance=None):
             random = cls.random(tensor.shape[:n_in], tensor.shape[n_in:], bonds, std=1.0, rng=rng)
-            return dict(random.operands), FORMATS["tt"].fit(np.ones((2, 2)), 1, (1,), rng=rng)[1]
+            return Fitted(random.operands, "cores.0")
 
     rng = np.random.default_rng(0)
     tensor, x = normal(rng, (4, 3, 5)), normal(rng, (50, 12))

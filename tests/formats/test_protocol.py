@@ -1,6 +1,7 @@
 """What every format promises, and what it refuses."""
 
 import copy
+import dataclasses
 import pickle
 import re
 
@@ -11,8 +12,10 @@ from hypothesis import given
 
 import tlinear
 from tlinear import BlockTTTensor, CPTensor, DenseTensor, FactorizedLinear, TTTensor, TuckerTensor
+from tlinear.algorithms.report import relative_error
+from tlinear.algorithms.unfolding import BLOCK
 from tlinear.errors import DTypeError, FactorizationError, OptionError, ParameterError, ShapeError
-from tlinear.formats import FORMATS, find_format
+from tlinear.formats import FORMATS, Fitted, Format, find_format
 
 
 @given(weights())
@@ -92,6 +95,48 @@ def test_a_format_of_ones_own_needs_one_class():
         assert set(layer.vjp(x)[1](np.ones((3, 10))).parameters) == set(layer.parameters())
         with pytest.raises(FactorizationError, match="no algorithm"):
             tlinear.decompose(np.ones((4, 4, 2, 5)), cls, rank, n_in=2)
+
+
+def test_the_error_does_not_depend_on_the_order_in_which_operands_are_returned():
+    """Of a tensor so large that its error is told by norms: they are those of the operand that is named."""
+
+    class Backwards(TTTensor):
+        @classmethod
+        def fit(cls, tensor, n_in, bonds, *, rng, tolerance=None):
+            fit = super().fit(tensor, n_in, bonds, rng=rng, tolerance=tolerance)
+            return dataclasses.replace(fit, operands=dict(reversed(fit.operands.items())))
+
+    tensor = np.random.default_rng(0).standard_normal((64, 64, 64))
+    assert tensor.size > BLOCK
+    for scale in (1.0, 2.0**-40):
+        for dtype in (np.float64, np.float32):
+            own, other = (tlinear.decompose((scale * tensor).astype(dtype), cls, 8) for cls in (TTTensor, Backwards))
+            assert own.relative_error == other.relative_error
+            assert abs(other.relative_error - relative_error(scale * tensor, other.tensor.to_tensor())) < 1e-6
+            for name, array in own.tensor.operands.items():
+                np.testing.assert_array_equal(array, other.tensor.operands[name])
+
+
+def test_a_fit_that_does_not_name_its_carrier_is_refused():
+    class Unnamed(TTTensor):
+        @classmethod
+        def fit(cls, tensor, n_in, bonds, *, rng):
+            fit = super().fit(tensor, n_in, bonds, rng=rng)
+            return fit.operands, fit.report
+
+    with pytest.raises(FactorizationError, match=r"Unnamed.fit returned an object of type tuple. Return a .*Fitted"):
+        tlinear.decompose(np.ones((2, 3)), Unnamed, 1)
+    with pytest.raises(FactorizationError, match=r"carrier='core' is none of the operands \['cores.0'\]"):
+        Fitted({"cores.0": np.ones((1, 2, 1))}, "core")
+
+
+def test_every_method_of_a_format_has_a_declared_default_or_is_abstract():
+    """Nothing that the package asks of a format is found by its name alone."""
+    stated = {name for cls in FORMATS.values() for name in vars(cls) if not name.startswith("_")}
+    fields = {field.name for cls in FORMATS.values() for field in dataclasses.fields(cls)}
+    assert stated - fields <= {*vars(Format), *Format.__annotations__}
+    for name in ("fit_array_api", "fit", "allocate", "halves"):
+        assert vars(Format)[name]
 
 
 BAD_ARRAYS = [

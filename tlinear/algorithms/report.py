@@ -33,7 +33,7 @@ class Report:
     history : tuple of float
         The relative error after each iteration, empty for a direct algorithm.
     is_projection : bool
-        Whether the result W is an orthogonal projection of the source T, the first operand carrying its norm and the
+        Whether the result W is an orthogonal projection of the source T, one operand carrying its norm and the
         others being isometries: then ``|T - W|^2 = |T|^2 - |W|^2``.
     error : float, optional
         The relative error, where the algorithm knows it to seven digits.

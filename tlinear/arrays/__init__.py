@@ -11,6 +11,7 @@ from tlinear.arrays.crossing import as_parameter as as_parameter
 from tlinear.arrays.crossing import as_source as as_source
 from tlinear.arrays.crossing import bring as bring
 from tlinear.arrays.crossing import common_space as common_space
+from tlinear.arrays.crossing import computed_by_numpy_alone as computed_by_numpy_alone
 from tlinear.arrays.crossing import find_space as find_space
 from tlinear.arrays.crossing import space_of as space_of
 from tlinear.arrays.crossing import to_inexact as to_inexact

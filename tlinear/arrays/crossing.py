@@ -22,6 +22,7 @@ __all__ = [
     "as_source",
     "bring",
     "common_space",
+    "computed_by_numpy_alone",
     "find_space",
     "space_of",
     "to_inexact",
@@ -278,3 +279,12 @@ def _host_device(xp: Any) -> Any:
 def _described(array: Any, there: Space) -> str:
     is_array = hasattr(array, "shape")
     return f"an array of {there}" if is_array else f"a {type(array).__name__}, which is read by {there}"
+
+
+def computed_by_numpy_alone(space: Space, what: str, otherwise: str = "") -> DeviceError:
+    """The error that `what` was asked for of arrays of another library; `otherwise` is another remedy."""
+    return DeviceError(
+        f"The tensor lives in {space}, but {what} is computed by NumPy alone, and nothing is copied to it by itself. "
+        f"To do so {otherwise}cross explicitly: tlinear.arrays.to_numpy(tensor), or linear.to(numpy), and `.to(...)` "
+        "of the result."
+    )

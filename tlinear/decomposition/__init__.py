@@ -20,7 +20,7 @@ from tlinear.decomposition.elsewhere import check_elsewhere, check_range, decomp
 from tlinear.decomposition.fitting import Fitting
 from tlinear.decomposition.result import Decomposition, Origin
 from tlinear.decomposition.tolerance import fit_within
-from tlinear.errors import FactorizationError, OptionError, ShapeError
+from tlinear.errors import OptionError, ShapeError
 from tlinear.formats import FactorizedTensor, find_format
 from tlinear.formats.rank_rules import rank_rules
 from tlinear.randomness import to_generator
@@ -268,8 +268,6 @@ def _check_split(cls: type[FactorizedTensor], shape: Sequence[int], n_in: int | 
 
 
 def _check_options(cls: type[FactorizedTensor], options: dict[str, Any], tolerance: Any) -> None:
-    if not hasattr(cls, "fit"):
-        raise FactorizationError(f"{cls.__name__} states no algorithm. Give it a class method `fit`, as CPTensor has.")
     parameters = inspect.signature(cls.fit).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return

@@ -20,8 +20,9 @@ from tlinear.contraction.options import PlanOptions
 from tlinear.contraction.search import cached_plan
 from tlinear.contraction.tape import contract_with_tape
 from tlinear.decomposition.calibration import Calibration
-from tlinear.decomposition.fitting import Fit, Fitting
+from tlinear.decomposition.fitting import Fitting
 from tlinear.decomposition.result import Decomposition
+from tlinear.formats import Fitted
 from tlinear.ranks.rules import Bonds
 
 __all__ = ["Weighed", "fit_calibrated"]
@@ -58,11 +59,11 @@ def fit_calibrated(work: Fitting, calibration: Calibration, bonds: Bonds, limit:
     plain = work.fit(shared[0])
     if limit is not None:
         shared = list(dict.fromkeys([*shared, weighed.whitened.allocate(bonds, limit)]))
-    starts = [min((work.fit(each), *weighed.closed_form(each)), key=weighed.square_error)[0] for each in shared]
+    starts = [min((work.fit(each), *weighed.closed_form(each)), key=weighed.square_error) for each in shared]
     if len(starts) > 1:
         few = min(_TRIAL, calibration.max_iterations)
         ends = [weighed.descend(start, few, None) for start in starts]
-        starts = [min(ends, key=weighed.square_error)[0]]
+        starts = [min(ends, key=weighed.square_error)]
     found = weighed.descend(starts[0], calibration.max_iterations, calibration.callback)
     results = [weighed.decomposition(fit) for fit in (plain, found)]
     return min(results, key=lambda result: result.relative_output_error or 0.0)
@@ -138,12 +139,13 @@ class Weighed:
         gradients = tape.pull_back(weighed.reshape(self.work.scaled.shape))
         return value, {name: gradients[k] for k, name in enumerate(tensor.operands)}
 
-    def square_error(self, fit: Fit) -> float:
-        return self.objective(fit[0])[0]
+    def square_error(self, fit: Fitted) -> float:
+        return self.objective(fit.operands)[0]
 
-    def descend(self, operands: Mapping[str, Array], max_iterations: int, callback: Callback | None) -> Fit:
+    def descend(self, fit: Fitted, max_iterations: int, callback: Callback | None) -> Fitted:
         """Where L-BFGS comes to from these operands; with one input mode, in the coordinates of ``L^H M``."""
-        objective, start = self.objective, operands
+        objective, operands = self.objective, fit.operands
+        start = operands
         if self.in_operand is not None:
             name, axis = self.in_operand
             root = times_power_of_two(self.root, -self.whitened.exponent, self.root.dtype)
@@ -158,14 +160,15 @@ class Weighed:
             stop_tolerance=self.calibration.stop_tolerance,
             callback=callback,
         )
-        return (found if self.in_operand is None else self.projected(found)), report
+        return Fitted(found if self.in_operand is None else self.projected(found), fit.carrier, report)
 
-    def closed_form(self, bonds: Bonds) -> list[Fit]:
+    def closed_form(self, bonds: Bonds) -> list[Fitted]:
         """The fit of ``L^H M``, and M projected on it, where the input is one mode."""
         if self.in_operand is None:
             return []
-        operands, report = self.whitened.fit(bonds)
-        return [(self.projected(operands), replace(report, is_projection=False, error=None))]
+        fit = self.whitened.fit(bonds)
+        report = replace(fit.report, is_projection=False, error=None)
+        return [Fitted(self.projected(fit.operands), fit.carrier, report)]
 
     def projected(self, operands: Mapping[str, Array]) -> dict[str, Array]:
         r"""The operands with the best one of the input mode that there is beside the others.
@@ -191,8 +194,8 @@ class Weighed:
         best = best.reshape(*rows.shape[: len(sides)], *sizes).transpose(np.argsort(order))
         return {**operands, name: best}
 
-    def decomposition(self, fit: Fit) -> Decomposition:
+    def decomposition(self, fit: Fitted) -> Decomposition:
         """The result, and what its error comes to in the outputs."""
         result = self.work.decomposition(fit)
-        again = self.work.reconstruct(self.work.rounded(fit[0])[1]).reshape(self.matrix.shape)
+        again = self.work.reconstruct(self.work.rounded(fit)[1]).reshape(self.matrix.shape)
         return replace(result, relative_output_error=self.calibration.relative_output_error(self.matrix, again))

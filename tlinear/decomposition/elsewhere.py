@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlinear.algorithms.scaling import exponent_above
-from tlinear.arrays import Array, DType, Space
+from tlinear.arrays import Array, DType, Space, computed_by_numpy_alone
 from tlinear.decomposition.result import Decomposition
-from tlinear.errors import DeviceError, RankError
+from tlinear.errors import RankError
 from tlinear.formats import FactorizedTensor
 from tlinear.formats.narrowing import rounded
 from tlinear.ranks.resolve import as_budget, resolve_bonds
@@ -21,7 +21,7 @@ def check_elsewhere(space: Space, asked: Mapping[str, Any]) -> None:
     """Raise :class:`DeviceError` when something is asked for that only NumPy's algorithms do."""
     given = sorted(name for name, value in asked.items() if value is not None)
     if given:
-        raise _must_cross(space, f"{', '.join(given)} of a decomposition")
+        raise computed_by_numpy_alone(space, f"{', '.join(given)} of a decomposition")
 
 
 def check_range(largest: Any, kept: DType, space: Space) -> None:
@@ -43,26 +43,26 @@ def decompose_elsewhere(
     is_shared_by_spectrum: bool,
 ) -> Decomposition:
     """The operands of these ranks, computed in double precision where the device has it, and rounded to `kept`."""
-    if not hasattr(cls, "fit_there"):
-        raise _must_cross(space, f"the algorithm of {cls.factorization!r}")
     if rank is None and rules.form(()) is not None:
         raise RankError("No rank is given. Pass one, such as rank=8.")
     if is_shared_by_spectrum and as_budget(rules, rank) is not None and len(rules.largest) > 1:
-        raise _must_cross(space, "the allocation 'spectrum' of a budget", "pass allocation='proportional', or ")
+        otherwise = "pass allocation='proportional', or "
+        raise computed_by_numpy_alone(space, "the allocation 'spectrum' of a budget", otherwise)
     space.check_finite(source, "tensor")
     wide, largest = _widest(space, source.dtype), space.largest_part(source)
     check_range(largest, kept, space)
     exponent = exponent_above(largest)
     near_one = space.times_power_of_two(source, -exponent, wide)
     n_first = source.ndim if n_in is None else n_in
-    fitted, report = cls.fit_there(near_one, n_first, resolve_bonds(rules, rank), space=space)
+    fit = cls.fit_array_api(near_one, n_first, resolve_bonds(rules, rank), space=space)
     labels = cls.labels(n_first, source.ndim - n_first)
-    operands, exponents = rounded(fitted, labels, kept, space, exponent)
+    operands, exponents = rounded(fit.operands, labels, kept, space, exponent, carrier=fit.carrier)
     split = n_in, None if n_in is None else source.ndim - n_in
     result = cls.from_operands({name: space.copy(array) for name, array in operands.items()}, *split)
     again = {name: space.times_power_of_two(array, -exponents[name], wide) for name, array in operands.items()}
     norm, lost = space.norm(near_one), space.norm(near_one - cls.from_operands(again, *split).to_tensor())
     error = lost / norm if norm > 0.0 else lost
+    report = fit.report
     return Decomposition(result, error, report.converged, report.stop_reason, report.n_iterations, report.history)
 
 
@@ -72,11 +72,3 @@ def _widest(space: Space, dtype: DType) -> DType:
     is_complex = space.is_complex(dtype)
     found = there.get("complex128" if is_complex else "float64")
     return space.single_dtype(dtype) if found is None else found
-
-
-def _must_cross(space: Space, what: str, otherwise: str = "") -> DeviceError:
-    return DeviceError(
-        f"The tensor lives in {space}, but {what} is computed by NumPy alone, and nothing is copied to it by itself. "
-        f"To do so {otherwise}cross explicitly: tlinear.arrays.to_numpy(tensor), or linear.to(numpy), and `.to(...)` "
-        "of the result."
-    )

@@ -28,15 +28,15 @@ def fit_within(work: Fitting, tolerance: float, rank: Any) -> Decomposition:
     allowed, target = _Allowed.by(rank, work.rules), tolerance
     for _ in range(2):
         fit = work.fit_within(target, allowed.bonds)
-        found = work.cls.from_operands(fit[0], *work.split)
+        found = work.cls.from_operands(fit.operands, *work.split)
         if allowed.n_parameters is not None and found.n_parameters > allowed.n_parameters:
             return _within_budget(work, tolerance, found, allowed)
         allowed.check(found, tolerance)
         result = work.decomposition(fit, measured=True)
         if result.relative_error <= tolerance:
             return result
-        fitted = work.reconstruct(fit[0])
-        rounding = relative_error(fitted, work.reconstruct(work.rounded(fit[0])[1]))
+        fitted = work.reconstruct(fit.operands)
+        rounding = relative_error(fitted, work.reconstruct(work.rounded(fit)[1]))
         excess = max(0.0, relative_error(work.scaled, fitted) - target)
         target = tolerance - (1.0 + tolerance) * rounding - excess - 8.0 * float(np.finfo(np.float64).eps)
         if target <= 0.0:

@@ -12,6 +12,8 @@ from tlinear.formats.base import FactorizedTensor
 from tlinear.formats.blocktt import BlockTTTensor
 from tlinear.formats.cp import CPTensor
 from tlinear.formats.dense import DenseTensor
+from tlinear.formats.fitted import Fitted
+from tlinear.formats.protocol import Format
 from tlinear.formats.tt import TTTensor
 from tlinear.formats.tucker import TuckerTensor
 from tlinear.ranks.rules import Rank
@@ -22,6 +24,8 @@ __all__ = [
     "CPTensor",
     "DenseTensor",
     "FactorizedTensor",
+    "Fitted",
+    "Format",
     "TTTensor",
     "TuckerTensor",
     "find_format",

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tlinear.algorithms.report import Report
 from tlinear.arguments import check_features
 from tlinear.arrays import Array, DType, Space, as_parameter, bring, common_space, find_space, parameter_dtype
 from tlinear.contraction.network import Label, Labels, Network
@@ -27,6 +25,7 @@ from tlinear.errors import ShapeError
 from tlinear.formats.fields import is_tuple, numbered, operand_fields, split_fields
 from tlinear.formats.initialization import linear_std, random_operands
 from tlinear.formats.narrowing import narrowed
+from tlinear.formats.protocol import Format, Shape
 from tlinear.formats.rank_rules import check_n_layers, rank_rules
 from tlinear.formats.reconstruction import reconstruct
 from tlinear.named_arrays import check_same_names, check_same_shapes
@@ -37,74 +36,17 @@ from tlinear.shapes import as_shape, is_integer
 
 __all__ = ["FactorizedTensor"]
 
-Shape: TypeAlias = tuple[int, ...]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FactorizedTensor(ABC):
+class FactorizedTensor(Format):
     """A tensor of shape ``(*in_shape, *out_shape)`` kept as the operands of an einsum network.
 
     C-contiguous arrays are held, others copied.  A subclass declares its operands as positional fields, annotated
-    ``Array`` or ``tuple[Array, ...]``, and states the class methods of the first block; everything else is derived.
+    ``Array`` or ``tuple[Array, ...]``, and states what :class:`tlinear.formats.Format` declares; everything else is
+    derived.
     """
 
     n_in: int | None = dataclasses.field(default=None, kw_only=True)
-
-    factorization: ClassVar[str]
-    constant_operands: ClassVar[tuple[str, ...]] = ()
-    """Operands that :meth:`random` fills with ones instead of random numbers."""
-
-    needs_split: ClassVar[bool] = False
-    """Whether the operands depend on which modes are the input's, so that `n_in` must be given."""
-
-    one_rank_a_mode: ClassVar[bool] = False
-    """Whether the k-th rank belongs to the k-th mode and can be as large as that mode."""
-
-    # ------------------------------------------------------------ what a format states
-
-    @classmethod
-    @abstractmethod
-    def labels(cls, n_in: int, n_out: int) -> dict[str, Labels]:
-        """The labels of every operand by name: modes are 0 .. n_in + n_out - 1, ranks follow."""
-
-    @classmethod
-    @abstractmethod
-    def bond_labels(cls, n_in: int, n_out: int) -> Labels:
-        """The labels of the ranks that are free to choose, in the order of the rank's entries."""
-
-    @classmethod
-    def unit_labels(cls, n_in: int, n_out: int) -> Labels:
-        """The labels whose size is always 1."""
-        return ()
-
-    @classmethod
-    def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
-        """What the bonds are kept proportional to while a budget is filled."""
-        return (1.0,) * len(cls.bond_labels(len(in_shape), len(out_shape)))
-
-    @classmethod
-    def rank_of_bonds(cls, bonds: Bonds) -> Rank:
-        """The form that :attr:`rank` has."""
-        return bonds
-
-    @classmethod
-    def joint_shapes(cls, n_layers: int, in_shape: Shape, out_shape: Shape) -> tuple[Shape, Shape]:
-        """The modes of `n_layers` matrices kept in one tensor: these are one more mode, the first of all."""
-        return (n_layers, *in_shape), out_shape
-
-    fit: ClassVar[Callable[..., tuple[dict[str, Array], Report]]]
-    """Class method ``fit(tensor, n_in, bonds, *, rng, tolerance=None, **options)``: operands of these bonds whose
-    reconstruction is close to `tensor`, by name, and how they were found; with a tolerance, of the smallest bonds whose
-    relative error is at most that, `bonds` being the largest to try where trying is needed.  The operand that carries
-    the norm comes first, and is given the scale of the data.  A format without it cannot be decomposed into."""
-
-    fit_there: ClassVar[Callable[..., tuple[dict[str, Array], Report]]]
-    """The same ``fit_there(tensor, n_in, bonds, *, space)`` of other libraries' arrays, which must cross without it."""
-
-    allocate: ClassVar[Callable[..., Bonds]]
-    """Class method ``allocate(tensor, n_in, start, limit, error, *, largest, fixed)``: bonds of at most `limit`
-    parameters that lose no more of the tensor than `start`, where ``error(bonds)`` is the relative error of a fit, no
-    bond above `largest` and the `fixed` ones as they are.  A format without it fills budgets in proportion."""
 
     # ------------------------------------------------------------ construction
 
@@ -256,11 +198,6 @@ class FactorizedTensor(ABC):
     def space(self) -> Space:
         """The array library and device that the operands live on."""
         return common_space(self.operands.items(), type(self).__name__)
-
-    @property
-    @abstractmethod
-    def n_modes(self) -> int:
-        """The number of input and output modes together."""
 
     @cached_property
     def network(self) -> Network:

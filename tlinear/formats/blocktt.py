@@ -13,7 +13,6 @@ import numpy as np
 
 from tlinear.algorithms.chain_allocation import allocate_chain
 from tlinear.algorithms.portable import portable_train
-from tlinear.algorithms.report import Report
 from tlinear.algorithms.train import fit_train
 from tlinear.algorithms.train_order import Direction
 from tlinear.algorithms.truncated_svd import Method
@@ -22,6 +21,8 @@ from tlinear.arrays import Array, Space
 from tlinear.contraction.network import Labels
 from tlinear.errors import ShapeError
 from tlinear.formats.base import FactorizedTensor
+from tlinear.formats.fitted import Fitted
+from tlinear.formats.protocol import Halves
 from tlinear.ranks.rules import Bonds, Rank
 from tlinear.shapes import is_integer
 
@@ -122,7 +123,7 @@ class BlockTTTensor(FactorizedTensor):
         sizes = [i * o for i, o in _pairs(in_shape, out_shape)]
         return [math.sqrt(s * t) for s, t in pairwise(sizes)]
 
-    def halves(self) -> tuple[tuple[int, ...], Array, Array]:
+    def halves(self) -> Halves:
         """See :func:`tlinear.algorithms.tt_svd.train_halves`."""
         return train_halves(self.cores, _sites(len(self.in_shape), len(self.out_shape)), self.shape)
 
@@ -142,12 +143,12 @@ class BlockTTTensor(FactorizedTensor):
         return allocate_chain(_in_pairs(tensor, n_in), start, limit, error, largest=largest)
 
     @classmethod
-    def fit_there(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> tuple[dict[str, Array], Report]:
+    def fit_array_api(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> Fitted:
         """Of the train over the pairs of modes; see :func:`tlinear.algorithms.portable.portable_train`."""
         pairs, sites = _pairs(tensor.shape[:n_in], tensor.shape[n_in:]), _sites(n_in, tensor.ndim - n_in)
         found = zip(portable_train(tensor, bonds, sites, space), pairs, strict=True)
         cores = [space.reshape(core, (core.shape[0], *pair, core.shape[-1])) for core, pair in found]
-        return {f"cores.{k}": cores[k] for k in reversed(range(len(cores)))}, Report()
+        return Fitted({f"cores.{k}": core for k, core in enumerate(cores)}, f"cores.{len(cores) - 1}")
 
     @classmethod
     def fit(
@@ -161,7 +162,7 @@ class BlockTTTensor(FactorizedTensor):
         direction: Direction = "left",
         svd: Method = "auto",
         refine: int = 0,
-    ) -> tuple[dict[str, Array], Report]:
+    ) -> Fitted:
         """TT-SVD of the tensor of the pairs ``(i_k, o_k)``, each core then split into its pair.
 
         The options are those of :func:`tlinear.algorithms.train.fit_train`.
@@ -177,7 +178,7 @@ class BlockTTTensor(FactorizedTensor):
             refine=refine,
         )
         split = [core.reshape(len(core), *pair, -1) for core, pair in zip(cores, pairs, strict=True)]
-        return {f"cores.{k}": split[k] for k in reversed(range(len(split)))}, report
+        return Fitted({f"cores.{k}": core for k, core in enumerate(split)}, f"cores.{len(split) - 1}", report)
 
 
 def _in_pairs(tensor: Array, n_in: int) -> Array:

@@ -15,6 +15,8 @@ from tlinear.algorithms.report import Report, product_error
 from tlinear.arrays import Array
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
+from tlinear.formats.fitted import Fitted
+from tlinear.formats.protocol import Halves
 from tlinear.ranks.rules import Bonds, Rank
 
 __all__ = ["CPTensor"]
@@ -73,7 +75,7 @@ class CPTensor(FactorizedTensor):
     def rank_of_bonds(cls, bonds: Bonds) -> Rank:
         return bonds[0] if bonds else 1
 
-    def halves(self) -> tuple[tuple[int, ...], Array, Array]:
+    def halves(self) -> Halves:
         """See :func:`tlinear.algorithms.kruskal.cp_halves`."""
         return cp_halves(self.weights, self.factors)
 
@@ -91,7 +93,7 @@ class CPTensor(FactorizedTensor):
         ridge: float = 1e-10,
         n_starts: int | None = None,
         callback: Callback | None = None,
-    ) -> tuple[dict[str, Array], Report]:
+    ) -> Fitted:
         """Alternating least squares and Gauss-Newton steps; see :func:`tlinear.algorithms.cp.cp` for the options.
 
         For a tolerance, at the smallest rank that is found to reach it.
@@ -117,4 +119,5 @@ class CPTensor(FactorizedTensor):
             weights, factors, report = fitted(bonds[0])
         else:
             weights, factors, report = smallest_rank(attempt, tolerance, bonds[0])
-        return {"weights": weights, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report
+        operands = {"weights": weights, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}
+        return Fitted(operands, "weights", report)

@@ -11,6 +11,7 @@ from tlinear.algorithms.report import Report
 from tlinear.arrays import Array, Space
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
+from tlinear.formats.fitted import Fitted
 from tlinear.ranks.rules import Bonds, Rank
 
 __all__ = ["DenseTensor"]
@@ -57,13 +58,13 @@ class DenseTensor(FactorizedTensor):
         return None
 
     @classmethod
-    def fit_there(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> tuple[dict[str, Array], Report]:
+    def fit_array_api(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> Fitted:
         """The tensor itself."""
-        return {"tensor": tensor}, Report()
+        return Fitted({"tensor": tensor}, "tensor")
 
     @classmethod
     def fit(
         cls, tensor: Array, n_in: int, bonds: Bonds, *, rng: np.random.Generator, tolerance: float | None = None
-    ) -> tuple[dict[str, Array], Report]:
+    ) -> Fitted:
         """The tensor itself."""
-        return {"tensor": tensor}, Report(stop_reason="direct: a copy")
+        return Fitted({"tensor": tensor}, "tensor", Report(stop_reason="direct: a copy"))

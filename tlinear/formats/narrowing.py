@@ -30,7 +30,13 @@ def narrowed(operands: Mapping[str, Array], inputs: Sequence[Labels], dtype: DTy
 
 
 def rounded(
-    operands: Mapping[str, Array], labels: Mapping[str, Labels], dtype: DType, space: Space, exponent: int = 0
+    operands: Mapping[str, Array],
+    labels: Mapping[str, Labels],
+    dtype: DType,
+    space: Space,
+    exponent: int = 0,
+    *,
+    carrier: str | None = None,
 ) -> tuple[dict[str, Array], dict[str, Exponent]]:
     """The operands of ``2^exponent`` times the tensor in `dtype`, and the powers of two by which they differ.
 
@@ -43,13 +49,16 @@ def rounded(
         Of the library of `space`, in which the operands live.
     exponent : int
         What the powers of two of the operands come to.
+    carrier : str, optional
+        The operand that takes the exponent as far as it can, before the others do in their order.
 
     Raises
     ------
     RangeError
         When an operand overflows, or all of it is rounded to zero.
     """
-    largest = {name: space.largest_part(array) for name, array in operands.items()}
+    in_turn = operands if carrier is None else dict.fromkeys([carrier, *operands])
+    largest = {name: space.largest_part(operands[name]) for name in in_turn}
     exponents = _spread(operands, labels, dtype, space, exponent=exponent, largest=largest)
     shared = "" if len(operands) == 1 else ", its scale shared with the other operands,"
     for name, array in operands.items():
@@ -69,8 +78,8 @@ def _spread(
 ) -> dict[str, Exponent]:
     """The powers of two that the operands are multiplied by, so that `dtype` can hold them.
 
-    The first operand takes all of the exponent, unless its entries would overflow, or lose digits because they become
-    subnormal; what is too much for it goes to the next.
+    The first operand of `largest` takes all of the exponent, unless its entries would overflow, or lose digits because
+    they become subnormal; what is too much for it goes to the next.
 
     That does not do where an operand overflows, or where entries become subnormal that count for much.  How much, is
     told by the operands of the same tensor whose slices are as large as those that they meet, and that are near 1:

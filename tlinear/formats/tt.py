@@ -12,7 +12,6 @@ import numpy as np
 
 from tlinear.algorithms.chain_allocation import allocate_chain
 from tlinear.algorithms.portable import portable_train
-from tlinear.algorithms.report import Report
 from tlinear.algorithms.train import fit_train
 from tlinear.algorithms.train_order import Direction
 from tlinear.algorithms.truncated_svd import Method
@@ -20,6 +19,8 @@ from tlinear.algorithms.tt_svd import train_halves
 from tlinear.arrays import Array, Space
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
+from tlinear.formats.fitted import Fitted
+from tlinear.formats.protocol import Halves
 from tlinear.ranks.rules import Bonds, Rank
 
 __all__ = ["TTTensor"]
@@ -84,7 +85,7 @@ class TTTensor(FactorizedTensor):
     def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
         return [math.sqrt(s * t) for s, t in pairwise((*in_shape, *out_shape))]
 
-    def halves(self) -> tuple[tuple[int, ...], Array, Array]:
+    def halves(self) -> Halves:
         """See :func:`tlinear.algorithms.tt_svd.train_halves`."""
         return train_halves(self.cores, [(k,) for k in range(self.n_modes)], self.shape)
 
@@ -104,10 +105,10 @@ class TTTensor(FactorizedTensor):
         return allocate_chain(tensor, start, limit, error, largest=largest)
 
     @classmethod
-    def fit_there(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> tuple[dict[str, Array], Report]:
+    def fit_array_api(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> Fitted:
         """See :func:`tlinear.algorithms.portable.portable_train`."""
         cores = portable_train(tensor, bonds, [(k,) for k in range(tensor.ndim)], space)
-        return {f"cores.{k}": cores[k] for k in reversed(range(len(cores)))}, Report()
+        return Fitted({f"cores.{k}": core for k, core in enumerate(cores)}, f"cores.{len(cores) - 1}")
 
     @classmethod
     def fit(
@@ -121,7 +122,7 @@ class TTTensor(FactorizedTensor):
         direction: Direction = "left",
         svd: Method = "auto",
         refine: int = 0,
-    ) -> tuple[dict[str, Array], Report]:
+    ) -> Fitted:
         """TT-SVD; see :func:`tlinear.algorithms.train.fit_train` for the options."""
         cores, report = fit_train(tensor, bonds, tolerance=tolerance, direction=direction, svd=svd, refine=refine)
-        return {f"cores.{k}": cores[k] for k in reversed(range(len(cores)))}, report
+        return Fitted({f"cores.{k}": core for k, core in enumerate(cores)}, f"cores.{len(cores) - 1}", report)

@@ -13,11 +13,12 @@ from tlinear.algorithms.descent import Callback
 from tlinear.algorithms.hooi import hooi
 from tlinear.algorithms.hosvd import st_hosvd_within, tucker_halves
 from tlinear.algorithms.portable import portable_tucker
-from tlinear.algorithms.report import Report
 from tlinear.algorithms.truncated_svd import Method, check_method
 from tlinear.arrays import Array, Space
 from tlinear.contraction.network import Labels
 from tlinear.formats.base import FactorizedTensor
+from tlinear.formats.fitted import Fitted
+from tlinear.formats.protocol import Halves
 from tlinear.ranks.rules import Bonds
 
 __all__ = ["TuckerTensor"]
@@ -74,7 +75,7 @@ class TuckerTensor(FactorizedTensor):
     def bond_scale(cls, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Sequence[float]:
         return (*in_shape, *out_shape)
 
-    def halves(self) -> tuple[tuple[int, ...], Array, Array]:
+    def halves(self) -> Halves:
         """See :func:`tlinear.algorithms.hosvd.tucker_halves`."""
         return tucker_halves(self.core, self.factors)
 
@@ -94,10 +95,10 @@ class TuckerTensor(FactorizedTensor):
         return allocate_core(tensor, start, limit, error, largest=largest, fixed=fixed)
 
     @classmethod
-    def fit_there(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> tuple[dict[str, Array], Report]:
+    def fit_array_api(cls, tensor: Array, n_in: int, bonds: Bonds, *, space: Space) -> Fitted:
         """See :func:`tlinear.algorithms.portable.portable_tucker`."""
         core, factors, report = portable_tucker(tensor, bonds, space)
-        return {"core": core, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report
+        return Fitted({"core": core, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, "core", report)
 
     @classmethod
     def fit(
@@ -113,7 +114,7 @@ class TuckerTensor(FactorizedTensor):
         stop_tolerance: float | None = None,
         svd: Method = "auto",
         callback: Callback | None = None,
-    ) -> tuple[dict[str, Array], Report]:
+    ) -> Fitted:
         """ST-HOSVD refined by HOOI; see :func:`tlinear.algorithms.hooi.hooi` for the options."""
         check_method(svd, tolerance)
         start = None if tolerance is None else st_hosvd_within(tensor, tolerance, fixed=fixed, svd=svd)
@@ -126,4 +127,4 @@ class TuckerTensor(FactorizedTensor):
             svd=svd,
             callback=callback,
         )
-        return {"core": core, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, report
+        return Fitted({"core": core, **{f"factors.{k}": factor for k, factor in enumerate(factors)}}, "core", report)
