@@ -26,7 +26,13 @@ Halves: TypeAlias = tuple[tuple[int, ...], Array, Array]
 
 
 class Format(ABC):
-    """The protocol of a format, each method with its default."""
+    """The protocol of a format, each method with its default.
+
+    Examples
+    --------
+    >>> sorted(Format.__abstractmethods__)
+    ['bond_labels', 'labels', 'n_modes']
+    """
 
     factorization: ClassVar[str]
     """The name of the format."""
