@@ -73,6 +73,8 @@ REFUSED = {
     "scale of the weight": (module(weight_scale=np.ones(6)), "has weight_scale beside"),
     "scale of eight bits": (module(weight_scale_inv=np.ones((1, 1))), "has weight_scale_inv beside"),
     "one factor": (module(scale=0.5), "has scale beside its weight of dtype float64"),
+    "a mask": (module(mask=np.ones((10, 16))), "has mask beside its weight of dtype float64"),
+    "a magnitude": (module(magnitude=np.ones((10, 1))), "has magnitude beside its weight of dtype float64"),
     "gain": (module(weight_gain=0.1), "has weight_gain beside"),
     "norm apart": (
         module(_parameters={"weight_g": np.ones(6), "weight_v": W}),

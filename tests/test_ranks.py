@@ -373,7 +373,7 @@ def test_the_budget_is_used(factorization, share):
     """The median share of the best that the laws allow; of the whole budget, where the best is not known."""
     judge = Tucker if factorization == "tucker" else Chain
     shares, known = [], 0
-    for in_shape, out_shape in audit_grid(60):
+    for in_shape, out_shape in audit_grid(30):
         sizes, rules = (*in_shape, *out_shape), rules_of(factorization, in_shape, out_shape)
         if factorization == "blocktt":
             sizes = tuple(i * o for i, o in itertools.zip_longest(in_shape, out_shape, fillvalue=1))

@@ -18,6 +18,7 @@ from tlinear.contraction.search import plan, plan_for
 from tlinear.errors import FactorizationError
 from tlinear.formats.base import FactorizedTensor
 from tlinear.named_arrays import check_same_names
+from tlinear.shapes import as_batch_size
 
 __all__ = [
     "Call",
@@ -163,10 +164,22 @@ def rebuilt(parameters: Mapping[str, Array], weight: FactorizedTensor) -> tuple[
 
 
 def planned(weight: FactorizedTensor, bias: Array | None, options: PlanOptions, mode: Mode, batch_size: int) -> Plan:
-    """The plan of a layer for this many samples of its parameters' dtype."""
+    """The plan of a layer for this many samples of its parameters' dtype, in order and without padding.
+
+    Beside it a pullback takes the cotangent, which may lie in any order, and what the gradient of the bias does.
+    """
     space, arrays = weight.space, named_parameters(weight, bias).values()
     dtype = space.plan_dtype(space.compute_dtype(space.inexact_dtype(*(array.dtype for array in arrays))))
-    return plan(weight.layer_network, options, mode=mode, batch_size=batch_size, dtype=dtype, hardware=space.hardware)
+    taken = (as_batch_size(batch_size) + 2) * weight.out_features * dtype.itemsize if is_training(mode) else 0
+    return plan(
+        weight.layer_network,
+        options,
+        mode=mode,
+        batch_size=batch_size,
+        dtype=dtype,
+        hardware=space.hardware,
+        taken_bytes=taken,
+    )
 
 
 def name_memory(

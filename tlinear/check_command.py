@@ -18,6 +18,9 @@ PURPOSE = (
     "Judge an implementation of the layer: exit code 0 if it is right, 1 if it is wrong, 2 if it cannot be judged."
 )
 
+_DRAWN = ("max_examples", "max_modes", "seed")
+"""What random cases are drawn by, with the defaults of :func:`tlinear.testing.check`."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give the parser the arguments of the command."""
@@ -37,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="such as float32,float64, judged unless given with complex64,complex128; or float16,int64,object",
     )
     parser.add_argument("--layers", type=integers, default=(1,), help="numbers of joint layers, such as 1,3")
-    parser.add_argument("--max-examples", type=int, default=1000, metavar="N", help="how many cases; 1000 unless given")
-    parser.add_argument("--max-modes", type=int, default=4, metavar="N", help="the most modes of one side")
+    parser.add_argument("--max-examples", type=int, metavar="N", help="how many cases; 1000 unless given")
+    parser.add_argument("--max-modes", type=int, metavar="N", help="the most modes of one side; 4 unless given")
     parser.add_argument("--small", action="store_true", help="no mode of 8 and no batch of 65 or 1000 now and then")
     parser.add_argument("--jvp", action="store_true", help="give tangents, and judge the derivative of y along them")
     parser.add_argument(
@@ -52,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save", metavar="FOLDER", help="write the cases that show what is wrong there, as test vectors"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="gives the same cases again")
+    parser.add_argument("--seed", type=int, metavar="N", help="gives the same cases again; 0 unless given")
     parser.add_argument(
         "--convention", choices=("adjoint", "transpose"), default="adjoint", help="of complex gradients"
     )
@@ -86,10 +89,8 @@ def _execute(options: argparse.Namespace) -> int:
             refuse = invalid if options.invalid else ()
             report = check_vectors(judged, valid, refuse, progress=progress, **given)
         else:
-            sizes = {"max_modes": options.max_modes, "large": not options.small}
-            report = check(
-                judged, max_examples=options.max_examples, seed=options.seed, progress=progress, **sizes, **given
-            )
+            drawn = {name: getattr(options, name) for name in _DRAWN if getattr(options, name) is not None}
+            report = check(judged, large=not options.small, progress=progress, **drawn, **given)
     print(report)
     if options.save is not None and report.failures:
         print("\nwritten:", *write_vectors(options.save, vectors_of(report)))
@@ -101,6 +102,10 @@ def _refuse_what_would_be_ignored(options: argparse.Namespace) -> None:
         raise OptionError(f"--timeout {options.timeout:g} must be a number of seconds above 0.")
     if options.invalid and options.vectors is None:
         raise OptionError("--invalid judges test vectors. Give --vectors too.")
+    drawn = [name for name in _DRAWN if getattr(options, name) is not None] + ["small"] * options.small
+    if drawn and options.vectors is not None:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in drawn)
+        raise OptionError(f"{names}: of random cases, which --vectors judges none of. Leave one or the other out.")
     if options.exec is not None and options.namespace is not None:
         raise OptionError("--namespace is of Python's arrays, which a program is not given. Leave it out.")
 

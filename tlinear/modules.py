@@ -14,8 +14,11 @@ from tlinear.linear import Linear
 
 __all__ = ["as_linear"]
 
-_SCALES = ("scale", "scales", "SCB", "zero_point", "zero_points", "zeros", "absmax", "quant_state", "qweight", "qzeros")
-"""What quantized modules keep beside the codes that their `weight` holds."""
+_SCALES = (
+    *("scale", "scales", "SCB", "zero_point", "zero_points", "zeros", "absmax", "quant_state", "qweight", "qzeros"),
+    *("mask", "magnitude", "gain", "output_scale"),
+)
+"""What modules keep beside the codes, directions or unmasked entries that their `weight` holds."""
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 """Where a torch module keeps the attributes that `vars` does not list."""
@@ -47,7 +50,7 @@ def as_linear(linear: Any, *, bias: bool = True, transposed: bool = False) -> Li
     >>> as_linear(SimpleNamespace(weight=[[1.0, 2.0, 3.0]], bias=None, scale=0.5))
     Traceback (most recent call last):
         ...
-    tlinear.errors.DTypeError: linear of type types.SimpleNamespace has scale beside its weight, which need not be ...
+    tlinear.errors.DTypeError: linear of type types.SimpleNamespace has scale beside its weight, which may not be ...
     """
     if isinstance(linear, type):
         raise DTypeError(f"linear is the class {linear.__qualname__}, not a layer. Pass a layer, which has a weight.")
@@ -117,7 +120,10 @@ def _check_no_adapter(linear: Any, parts: Mapping[str, Any]) -> None:
 def _check_is_matrix(linear: Any, weight: Any) -> None:
     """Raise for no weight at all, and for one that is factorized, or a method."""
     if weight is None:
-        raise DTypeError(f"{_named(linear)} has no attribute `weight`. {_way_without_weight(linear)}")
+        if isinstance(linear, FactorizedTensor):
+            raise DTypeError(f"linear is already factorized: {linear!r}. Pass the dense layer to factorize it anew.")
+        lacks = "has weight=None" if hasattr(linear, "weight") else "has no attribute `weight`"
+        raise DTypeError(f"{_named(linear)} {lacks}. {_way_without_weight(linear)}")
     if isinstance(weight, FactorizedTensor):
         dense = "linear.to_linear()" if hasattr(linear, "to_linear") else "the dense layer"
         raise DTypeError(f"linear's weight is already factorized: {weight!r}. Pass {dense} to factorize it anew.")
@@ -158,7 +164,7 @@ def _check_stands_alone(linear: Any, weight: Any, parts: Mapping[str, Any]) -> N
     if beside:
         dtype = f" of dtype {weight.dtype}" if hasattr(weight, "dtype") else ""
         raise DTypeError(
-            f"{_named(linear)} has {', '.join(beside)} beside its weight{dtype}, which need not be the matrix that it "
+            f"{_named(linear)} has {', '.join(beside)} beside its weight{dtype}, which may not be the matrix that it "
             "computes with. Dequantize the weight, or make it permanent, as torch's remove_weight_norm or prune.remove "
             f"does, and pass the module then, or {_wrap()}."
         )

@@ -91,7 +91,7 @@ def number_ranks(text: str) -> tuple[int | float, ...]:
     >>> number_ranks("0.05,0.1,8")
     (0.05, 0.1, 8)
     """
-    return tuple(map(number_rank, _parts(text)))
+    return tuple(map(number_rank, _parts(text) or [text]))
 
 
 def _parts(text: str) -> list[str]:

@@ -112,6 +112,11 @@ def _curves(options: argparse.Namespace) -> Figure:
     weight, in_shape, out_shape = _weight(options)
     shapes = [(in_shape, out_shape)]
     curves = plot.error_curves(weight, factorizations=options.formats, ranks=options.ranks, shapes=shapes)
+    if not options.formats or not any(curve.decompositions for curve in curves):
+        raise OptionError(
+            f"--formats {','.join(options.formats)!r} and --ranks {','.join(map(str, options.ranks))} leave nothing to "
+            "draw. Name a format, and ranks or budgets that it can have."
+        )
     return plot.draw_error_curves(curves)
 
 

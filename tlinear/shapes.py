@@ -33,6 +33,7 @@ __all__ = [
 
 MOST_MODES = 64
 """The axes that an array can have in NumPy."""
+_MOST_ENTRIES = 2**63 - 1
 _SMALL_OVERHEAD = 0.02
 """What ``pad=True`` allows."""
 
@@ -260,7 +261,7 @@ def as_batch_size(batch_size: Any) -> int:
     Raises
     ------
     ShapeError
-        When it is not an integer, or is negative.
+        When it is not an integer, is negative, or is more than an array can have entries.
 
     Examples
     --------
@@ -269,6 +270,8 @@ def as_batch_size(batch_size: Any) -> int:
     """
     if not is_integer(batch_size) or batch_size < 0:
         raise ShapeError(f"batch_size={batch_size!r} is not a number of samples. Pass an integer, 0 or more.")
+    if batch_size > _MOST_ENTRIES:
+        raise ShapeError(f"batch_size={batch_size} is more samples than an array can have entries, {_MOST_ENTRIES}.")
     return int(batch_size)
 
 

@@ -159,6 +159,22 @@ def test_large_layers_keep_to_the_least_that_they_can(
         assert peak(lambda limited=limited: run(limited, x, dy, mode), limit + objects)[0] <= limit + objects
 
 
+@pytest.mark.parametrize("mode", ["forward", "training"])
+def test_a_plan_and_a_call_need_the_same(mode):
+    """Of a layer whose inputs are of its dtype, in order, and need no padding."""
+    layer = FactorizedLinear((8, 8), (8, 8), factorization="tt", rank=4, rng=0).with_options(memory_limit=1)
+    x = np.ones((200, 64))
+    with pytest.raises(MemoryLimitError) as planned:
+        layer.plan(200, mode)
+    with pytest.raises(MemoryLimitError) as called:
+        run(layer, x, x, mode)
+    needed, _ = figures(planned.value)
+    assert needed == figures(called.value)[0]
+    enough = layer.with_options(memory_limit=needed)
+    assert enough.plan(200, mode).peak_bytes <= needed
+    run(enough, x, x, mode)
+
+
 @pytest.mark.parametrize("lie", [lambda dy: dy[:, ::2], lambda dy: dy[::-1, :64], lambda dy: dy.T[:, :64]])
 def test_a_cotangent_may_lie_in_any_order(objects, lie):
     layer = FactorizedLinear((8, 8), (8, 8), factorization="dense", rank="same", rng=0)

@@ -156,7 +156,7 @@ def test_a_weight_that_is_not_finite_is_refused_by_name(factorization, value):
     linear = torch_linear()
     with torch.no_grad():
         linear.weight[3, 5] = value
-    with pytest.raises(NonFiniteError, match=r"1 entries that are NaN or infinite, of 160"):
+    with pytest.raises(NonFiniteError, match=r"1 entry that is NaN or infinite, of 160"):
         from_linear(linear, factorization, "same")
 
 

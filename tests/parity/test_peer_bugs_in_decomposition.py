@@ -162,7 +162,7 @@ def test_numbers_that_are_none_are_refused_in_words(bad):
         with pytest.raises(np.linalg.LinAlgError):
             call()
     for factorization in FORMATS:
-        with pytest.raises(NonFiniteError, match="holds 1 entries that are NaN or infinite, of 120"):
+        with pytest.raises(NonFiniteError, match="has 1 entry that is NaN or infinite, of 120"):
             decompose(tensor, factorization, 2, n_in=2)
 
 

@@ -33,3 +33,20 @@ def test_an_unusual_layer_is_drawn_without_a_warning(words, tmp_path):
     picture, *rest = words
     assert cli.main(["plot", picture, str(tmp_path / "layer.svg"), *rest]) == 0
     assert (tmp_path / "layer.svg").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("plan", *LAYER, "--batch", "99999999999999999999"), "is more samples than an array can have entries"),
+        (("curves", "--weight", "weight.npy", "--formats", ""), "leave nothing to draw"),
+        (("curves", "--weight", "weight.npy", "--ranks", "0.0001"), "leave nothing to draw"),
+    ],
+)
+def test_what_would_be_an_empty_picture_is_refused(words, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("weight.npy", np.random.default_rng(0).standard_normal((12, 16)))
+    picture, *rest = words
+    assert cli.main(["plot", picture, "out.svg", *rest]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out.svg").exists()

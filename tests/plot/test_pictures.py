@@ -185,7 +185,7 @@ def test_what_cannot_be_drawn_is_said():
         plot.draw_network(tlinear.Linear(4, 4, rng=0))
     with pytest.raises(ShapeError, match=r"\(2, 2\).*\(4, 4\)"):
         plot.bond_spectra(np.ones((2, 2)), tlinear.TTTensor.random((4,), (4,), rank=1, rng=0))
-    with pytest.raises(NonFiniteError, match=r"tensor of shape \(4, 4\) holds 1 entries"):
+    with pytest.raises(NonFiniteError, match=r"tensor of shape \(4, 4\) has 1 entry"):
         plot.bond_spectra(np.diag([1.0, 2.0, 3.0, np.inf]), tlinear.TTTensor.random((4,), (4,), rank=1, rng=0))
     with pytest.raises(FactorizationError, match="cp"):
         plot.bond_spectra(np.ones((4, 4, 4)), tlinear.CPTensor.random((4, 4), (4,), rank=1, rng=0))

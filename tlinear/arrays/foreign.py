@@ -205,7 +205,7 @@ class Foreign(Space):
         """Raise :class:`NonFiniteError`, if any entry is not finite; whether one is, comes to the host."""
         if not bool(self.xp.all(self.xp.isfinite(array))):
             raise NonFiniteError(
-                f"{name} of shape {tuple(array.shape)} holds entries that are NaN or infinite. Repair or replace them "
+                f"{name} of shape {tuple(array.shape)} has entries that are NaN or infinite. Repair or replace them "
                 "first: no factorization of them has a meaning."
             )
 

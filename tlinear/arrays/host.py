@@ -281,6 +281,10 @@ def _scale(array: Array, exponent: int | Array, out: Array | None = None) -> Arr
     return np.asarray(np.ldexp(array, exponent, out=out))
 
 
+def _counted(n: int) -> str:
+    return "1 entry that is" if n == 1 else f"{n} entries that are"
+
+
 def check_finite(array: Array, name: str) -> Any:
     """The :func:`largest_part`; raise :class:`NonFiniteError`, saying how many entries are not finite, if any."""
     largest = largest_part(array)
@@ -288,6 +292,6 @@ def check_finite(array: Array, name: str) -> Any:
         return largest
     n_bad = int(array.size - np.count_nonzero(np.isfinite(array)))
     raise NonFiniteError(
-        f"{name} of shape {array.shape} holds {n_bad} entries that are NaN or infinite, of {array.size}. "
+        f"{name} of shape {array.shape} has {_counted(n_bad)} NaN or infinite, of {array.size}. "
         "Repair or replace them first: no factorization of them has a meaning."
     )

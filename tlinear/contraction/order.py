@@ -46,6 +46,11 @@ _ALWAYS, _OF_FEW, _ENUMERABLE = ("greedy", "auto"), ("optimal", "branch-all", "b
 # What enumerates orders is done with so many in seconds; with each more it takes many times as long.
 _MOST_OPERANDS: dict[str | None, int] = {"optimal": 9, "branch-all": 11}
 
+# So does dynamic programming with each more that one operand meets: with all sets of these, it makes as many sets that
+# are connected.  With so many it is done in a quarter of a second, and in seconds.
+_FEW_NEIGHBOURS, _MOST_NEIGHBOURS = 10, 12
+_DYNAMIC = ("dp", "dynamic-programming", "auto-hq")
+
 
 @lru_cache(maxsize=512)
 def candidate_orders(
@@ -71,7 +76,7 @@ def candidate_orders(
     sizes = batch_sizes if search is None else batch_sizes[:1]
     found = [order for size in sizes for order in factorized_orders(network, size, search)]
     if BATCH in network.output:
-        names = (None, *searches_by_name(len(network.inputs) - 1)) if search is None else (search,)
+        names = (None, *searches_by_name(network.reduced_inputs[1:])) if search is None else (search,)
         found += [reconstructed_order(network, name) for name in names]
     # the same tree may be written in several ways, of which the first is taken
     return tuple({tree_of(network, order): order for order in reversed(found)}.values())[::-1]
@@ -97,14 +102,23 @@ def factorized_orders(network: Network, batch_size: int, search: Search | None =
         *(_grouped(network, [[0], *groups], batch_size) for groups in _sweeps(network)),
         _grouped(network, [[0], into, out_of], batch_size),
         _grouped(network, [[0], into, *([slot] for slot in out_of)], batch_size),
-        *(_grouped(network, [slots], batch_size, name) for name in searches_by_name(n)),
+        *(_grouped(network, [slots], batch_size, name) for name in searches_by_name(network.reduced_inputs)),
     ]
     yield from dict.fromkeys(candidates)
 
 
-def searches_by_name(n_operands: int) -> tuple[str, ...]:
-    """Return the algorithms of opt_einsum that are quick for so many operands, besides dynamic programming."""
-    return _ALWAYS + _OF_FEW if n_operands <= _ENUMERABLE else _ALWAYS
+def searches_by_name(inputs: Sequence[Labels]) -> tuple[str, ...]:
+    """Return the algorithms of opt_einsum that are quick for operands with these labels."""
+    if len(inputs) <= _ENUMERABLE:
+        return _ALWAYS + _OF_FEW
+    is_sought_anyhow = len(inputs) <= _FEW_OPERANDS
+    return _ALWAYS if is_sought_anyhow or most_neighbours(inputs) > _FEW_NEIGHBOURS else (*_ALWAYS, "dp")
+
+
+def most_neighbours(inputs: Sequence[Labels]) -> int:
+    """How many others an operand shares labels with, at most."""
+    sets = [frozenset(labels) for labels in inputs]
+    return max(sum(1 for other in sets if labels & other) - bool(labels) for labels in sets)
 
 
 @lru_cache(maxsize=512)
@@ -230,10 +244,17 @@ def _search(
 def _found_by_name(inputs: tuple[Labels, ...], output: frozenset[Label], sizes: _Sizes, name: str | None) -> Order:
     """What an algorithm of opt_einsum finds, once for all batch sizes where no operand has a batch."""
     most = _MOST_OPERANDS.get(name)
+    neighbours = most_neighbours(inputs)
     if most is not None and len(inputs) > most:
+        dynamic = "" if neighbours > _MOST_NEIGHBOURS else "'dp', which finds the fewest FLOPs of all orders, or "
         raise OptionError(
             f"optimize={name!r} tries the orders of {len(inputs)} operands one by one, of more than {most} for minutes "
-            "to years. Pass 'dp', which finds the fewest FLOPs of every connected order, or 'auto'."
+            f"to years. Pass {dynamic}'auto'."
+        )
+    if name in _DYNAMIC and neighbours > _MOST_NEIGHBOURS:
+        raise OptionError(
+            f"optimize={name!r} tries all connected sets of the {len(inputs)} operands, one of which shares labels "
+            f"with {neighbours}; with more than {_MOST_NEIGHBOURS} that takes minutes to years. Pass 'auto'."
         )
     from opt_einsum.paths import get_path_fn  # on use: with it, importing tlinear would take twice as long as NumPy
 

@@ -56,8 +56,11 @@ def plan(
     batch_size: int = 1,
     dtype: DTypeLike = np.float64,
     hardware: Hardware = "cpu",
+    taken_bytes: int = 0,
 ) -> Plan:
     """The cheapest plan for a network, with its figures for exactly this batch size.
+
+    Of a memory limit, `taken_bytes` are what something else needs.
 
     Orders are searched once per network, dtype, mode and power-of-two bucket of batch sizes.  Where a memory limit
     rules out what would be taken without it, chunks and layouts are chosen anew for each batch size, which takes as
@@ -76,7 +79,9 @@ def plan(
     """
     check_mode(mode)
     n_samples = as_batch_size(batch_size)
-    found = plan_for(network, options or PlanOptions(), mode, n_samples, np.dtype(dtype), hardware=hardware)
+    found = plan_for(
+        network, options or PlanOptions(), mode, n_samples, np.dtype(dtype), hardware=hardware, taken_bytes=taken_bytes
+    )
     return dataclasses.replace(found, batch_size=n_samples)
 
 

@@ -261,7 +261,7 @@ def _second_moment(second_moment: Any) -> tuple[Array, float]:
 def _check_not_zero(array: Array, name: str) -> None:
     if not np.any(array):
         raise CalibrationError(
-            f"{name} of shape {array.shape} holds nothing but zeros, of which every weight makes the same outputs. "
+            f"{name} of shape {array.shape}: all entries are zero, so that every weight makes the same outputs. "
             "Pass inputs that the layer is used for, or leave the calibration out."
         )
 

@@ -174,7 +174,7 @@ def find_module(name: str) -> Any:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # whatever the module does when it is imported
         why = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
-        raise OptionError(f"there is no importing {name!r}: {why.rstrip('.')}.") from None
+        raise OptionError(f"importing {name!r} failed: {why.rstrip('.')}.") from None
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove("")

@@ -125,7 +125,7 @@ class Program:
         code = running.returncode
         if code:
             ended = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-            raise ProgramError(f"{self.name} {ended}. It said: {_tail(said) or 'nothing'}", max(0, code))
+            raise ProgramError(f"{self.name} {ended}. It said: {_tail(said) or 'nothing.'}", max(0, code))
 
     def _watch(self, running: subprocess.Popen[bytes], written: Sequence[Path]) -> None:
         """Wait until the program ends; not longer than it may take, nor until it has filled the disk."""
