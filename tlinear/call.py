@@ -170,7 +170,9 @@ def planned(weight: FactorizedTensor, bias: Array | None, options: PlanOptions, 
     """
     space, arrays = weight.space, named_parameters(weight, bias).values()
     dtype = space.plan_dtype(space.compute_dtype(space.inexact_dtype(*(array.dtype for array in arrays))))
-    taken = (as_batch_size(batch_size) + 2) * weight.out_features * dtype.itemsize if is_training(mode) else 0
+    taken = 0
+    if is_training(mode):
+        taken = _pullback_entries(as_batch_size(batch_size), weight.out_features, weight.out_features) * dtype.itemsize
     return plan(
         weight.layer_network,
         options,
@@ -226,9 +228,17 @@ def _converted_bytes(
     inputs = int(is_padded or casts_x or not space.lies_in_order(x))
     outputs = is_cropped + casts_y
     operands = sum(math.prod(array.shape) for array in weight.operands.values() if array.dtype != dtype)
-    bias = 0
-    if training:  # and its gradient the other way round; that of the bias is summed in the dtype of the cotangent
+    pullback = 0
+    if training:  # and its gradients the other way round
         inputs += is_padded + casts_x
-        outputs += 1  # the cotangent, which is not known yet, may lie in any order
-        operands, bias = 2 * operands, 2 * features[1]
-    return space.plan_dtype(dtype).itemsize * (n_samples * (inputs * held_in + outputs * held_out) + operands + bias)
+        operands, pullback = 2 * operands, _pullback_entries(n_samples, held_out, features[1])
+    entries = n_samples * (inputs * held_in + outputs * held_out) + operands + pullback
+    return space.plan_dtype(dtype).itemsize * entries
+
+
+def _pullback_entries(n_samples: int, held_out: int, out_features: int) -> int:
+    """At most the entries of the cotangent in order, and of what sums the bias' gradient in its dtype.
+
+    The cotangent is not known when the layer is called, and may lie in any order.
+    """
+    return n_samples * held_out + 2 * out_features

@@ -19,7 +19,7 @@ PURPOSE = (
 )
 
 _DRAWN = ("max_examples", "max_modes", "seed")
-"""What random cases are drawn by, with the defaults of :func:`tlinear.testing.check`."""
+"""The options of random cases, with the defaults of :func:`tlinear.testing.check`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +89,7 @@ def _execute(options: argparse.Namespace) -> int:
             refuse = invalid if options.invalid else ()
             report = check_vectors(judged, valid, refuse, progress=progress, **given)
         else:
-            drawn = {name: getattr(options, name) for name in _DRAWN if getattr(options, name) is not None}
-            report = check(judged, large=not options.small, progress=progress, **drawn, **given)
+            report = check(judged, large=not options.small, progress=progress, **_drawn_by(options), **given)
     print(report)
     if options.save is not None and report.failures:
         print("\nwritten:", *write_vectors(options.save, vectors_of(report)))
@@ -102,12 +101,17 @@ def _refuse_what_would_be_ignored(options: argparse.Namespace) -> None:
         raise OptionError(f"--timeout {options.timeout:g} must be a number of seconds above 0.")
     if options.invalid and options.vectors is None:
         raise OptionError("--invalid judges test vectors. Give --vectors too.")
-    drawn = [name for name in _DRAWN if getattr(options, name) is not None] + ["small"] * options.small
+    drawn = [*_drawn_by(options), *["small"] * options.small]
     if drawn and options.vectors is not None:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in drawn)
         raise OptionError(f"{names}: of random cases, which --vectors judges none of. Leave one or the other out.")
     if options.exec is not None and options.namespace is not None:
         raise OptionError("--namespace is of Python's arrays, which a program is not given. Leave it out.")
+
+
+def _drawn_by(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of random cases that are given."""
+    return {name: getattr(options, name) for name in _DRAWN if getattr(options, name) is not None}
 
 
 def _command(given: str) -> tuple[str, ...]:

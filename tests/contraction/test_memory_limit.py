@@ -34,10 +34,8 @@ def peak(call, allowed=math.inf):
 
 
 def _peak(call):
-    # CPython keeps the first 2000 tuples of each length that are freed, and some 100 lists, dictionaries and floats:
-    # what a call takes of these is the same only if there are as many to be had
+    # CPython keeps the first 2000 tuples of each length that are freed, which would look like a call's own
     freed = [(k,) * length for length in range(1, 20) for k in range(2000)]
-    freed += [kind for k in range(100) for kind in ([k], {k: k}, k + 0.5)]
     del freed
     gc.disable()  # a collection gives them back
     try:

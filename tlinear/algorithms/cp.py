@@ -246,7 +246,7 @@ class _Descent:
         return point, report
 
     def settle(self, point: Kruskal, report: Report) -> tuple[Kruskal, Report]:
-        """The same end, unless components cancel that have not settled; where that is in doubt, one further on."""
+        """Judge whether components that cancel have settled; where that is in doubt, go on first."""
         finer, change = replace(self, single=None), self._unsettled(point, report)
         for _ in range(_FINER):
             if not _IN_DOUBT[0] < change <= _IN_DOUBT[1]:
@@ -259,7 +259,7 @@ class _Descent:
         return point, report
 
     def _unsettled(self, point: Kruskal, report: Report) -> float:
-        """How far components that cancel are from settling; 0 where the descent ran out, or found the tensor."""
+        """Relative change that components that cancel have ahead; 0 where the descent ran out, or found the tensor."""
         return foretold_change(self.target, point) if report.converged and point.error > EXACT else 0.0
 
     def _swept_beyond(self, target: Target, state: Extrapolated) -> Extrapolated:

@@ -29,7 +29,7 @@ _NEAR = 0.25
 """The least cosine, without its sign, of the components that are looked at together with one that cancels."""
 
 _MOST_ENTRIES = 1 << 20
-"""Of the derivative of the components that are looked at together."""
+"""The largest derivative of the components that are looked at together."""
 
 _RANK = 1e-13
 """A singular value of at most this, relative to the largest, is rounding."""

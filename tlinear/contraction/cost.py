@@ -252,7 +252,7 @@ class CostModel:
         *,
         pullbacks: int = 0,
     ) -> float:
-        """What no layout of a contraction ``(a, b, out)`` can undercut: no line is too short, and nothing is copied."""
+        """Lower bound of a contraction ``(a, b, out)`` in any layout: no line is too short, and nothing is copied."""
         a, b, out = step
         n_a, n_b, n_out = (network.size(labels, batch_size) for labels in step)
         moved = (n_a + n_b + n_out) * dtype.itemsize

@@ -68,7 +68,7 @@ class _Taken(NamedTuple):
 
 
 class _Reached(NamedTuple):
-    """How an intermediate comes to lie as it does: what that costs with all that it is made of, and the last step."""
+    """A layout of an intermediate: the seconds of it and of all that it is made of, and the last step."""
 
     seconds: float
     taken: _Taken | None = None

@@ -116,7 +116,7 @@ def searches_by_name(inputs: Sequence[Labels]) -> tuple[str, ...]:
 
 
 def most_neighbours(inputs: Sequence[Labels]) -> int:
-    """How many others an operand shares labels with, at most."""
+    """Return the largest number of others that an operand shares labels with."""
     sets = [frozenset(labels) for labels in inputs]
     return max(sum(1 for other in sets if labels & other) - bool(labels) for labels in sets)
 

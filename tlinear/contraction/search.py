@@ -178,7 +178,7 @@ class _Problem:
         )
 
     def least_step_seconds(self, a: Labels, b: Labels, out: Labels, chunk_size: int) -> float:
-        """What no layout of one step can undercut, for all chunks of this size together."""
+        """Lower bound of one step in any layout, for all chunks of this size together."""
         n_times = n_chunks(self.batch_size, chunk_size) if BATCH in a else weight_share(self.mode)
         pullbacks = n_pullbacks(self.network, self.mode, a)
         return n_times * self.model.least_seconds(
